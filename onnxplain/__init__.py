@@ -1,0 +1,26 @@
+"""Explain the predictions of any neural network from its ONNX file, with no training framework."""
+
+from .errors import InputError, InvalidModelError, OnnxplainError, SessionError, UnsupportedModelError
+from .explainer import Explainer, explain, vjp
+from .explanation import Explanation
+from .listing import Coverage, check, composites, methods, rules
+from .model import Model, load
+
+__all__ = [
+    "Coverage",
+    "Explainer",
+    "Explanation",
+    "InputError",
+    "InvalidModelError",
+    "Model",
+    "OnnxplainError",
+    "SessionError",
+    "UnsupportedModelError",
+    "check",
+    "composites",
+    "explain",
+    "load",
+    "methods",
+    "rules",
+    "vjp",
+]

@@ -1,0 +1,150 @@
+"""Named rewrites of the loaded model to the nodes that rules speak of.
+
+A rewrite is a function `(model, keep, log)`: it changes the in-memory model, leaves the tensors named by `keep` with their
+values, and logs what it did. `REWRITES` holds them in the order in which they run; `onnxplain.load(rewrites=…)` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import convenience
+
+from .errors import UnsupportedModelError
+from .graph import Graph
+
+Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
+REWRITES: dict[str, Rewrite] = {}
+
+
+def rewrite(function: Rewrite) -> Rewrite:
+    """Enter a rewrite under its function's name."""
+    REWRITES[function.__name__] = function
+    return function
+
+
+def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
+    """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
+    model, log = source.clone(), []
+    outputs = {v.name for v in model.graph.outputs}
+    for name, function in REWRITES.items():
+        if (only is None or name in only) and not (name in FUSING and fuse is not True):
+            function(model, keep | outputs, log)
+    spell_out(model)
+    return Graph.of(model, log)
+
+
+# ---- always: attributes that ONNX leaves to defaults are spelled out, so that rules need no defaults ----
+
+WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "MaxUnpool", "ConvInteger", "QLinearConv")
+
+
+def spell_out(model: ir.Model) -> None:
+    """kernel_shape, strides, dilations, pads (auto_pad resolved), group and output_padding of everything with a window."""
+    for node in model.graph:
+        if node.domain == "" and node.op_type in WINDOWED:
+            for name, value in _window(node).items():
+                kind = ir.AttributeType.INTS if isinstance(value, list) else ir.AttributeType.INT
+                node.attributes[name] = ir.Attr(name, kind, value)
+            node.attributes.pop("auto_pad", None)
+            node.attributes.pop("output_shape", None)
+
+
+def _window(node: ir.Node) -> dict[str, Any]:
+    given = {a.name: a.value for a in node.attributes.values()}
+    kernel = list(given.get("kernel_shape") or [_static(d, node, "the kernel's shape") for d in _shape(node.inputs[1], node)[2:]])
+    n = len(kernel)
+    full = {"kernel_shape": kernel, "strides": list(given.get("strides") or [1] * n), "pads": list(given.get("pads") or [0] * 2 * n)}
+    if node.op_type != "MaxUnpool":
+        full["dilations"] = list(given.get("dilations") or [1] * n)
+    if "Conv" in node.op_type:
+        full["group"] = given.get("group", 1)
+    if node.op_type == "ConvTranspose":
+        full["output_padding"] = list(given.get("output_padding") or [0] * n)
+    auto = given.get("auto_pad", "NOTSET")
+    if auto == "VALID":
+        full["pads"] = [0] * 2 * n
+    if auto.startswith("SAME") or node.op_type == "ConvTranspose" and given.get("output_shape"):
+        full["pads"] = _same(node, full, auto, given.get("output_shape"))
+    return full
+
+
+def _same(node: ir.Node, full: dict[str, Any], auto: str, output_shape: Any) -> list[int]:
+    """Pads that keep the extent (or, for ConvTranspose, that reach the wanted one)."""
+    totals = []
+    extents = _shape(node.inputs[0], node)[2:]
+    for i, (k, s, d) in enumerate(zip(full["kernel_shape"], full["strides"], full["dilations"])):
+        reach = d * (k - 1) + 1
+        if node.op_type == "ConvTranspose":
+            padding = full["output_padding"][i]
+            if output_shape:
+                extent = _static(extents[i], node, "the input's extent")
+                totals.append(s * (extent - 1) + padding + reach - list(output_shape)[-len(full["strides"]) :][i])
+            else:
+                totals.append(padding + reach - s)
+        elif s == 1:
+            totals.append(reach - 1)
+        else:
+            extent = _static(extents[i], node, "the input's extent")
+            totals.append(max(0, (-(-extent // s) - 1) * s + reach - extent))
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    upper = auto == "SAME_UPPER" or node.op_type != "ConvTranspose" and auto != "SAME_LOWER"
+    return [*small, *large] if upper else [*large, *small]
+
+
+def _shape(value: ir.Value | None, node: ir.Node) -> list[Any]:
+    if value is None or value.shape is None:
+        raise UnsupportedModelError(f"{node.op_type} {node.name or node.outputs[0].name!r}: the rank of its input is not known")
+    return list(value.shape)
+
+
+def _static(dim: Any, node: ir.Node, what: str) -> int:
+    if not isinstance(dim, int):
+        raise UnsupportedModelError(f"{node.op_type} {node.name or node.outputs[0].name!r} has auto_pad and strides over an extent known only at run time ({what} is {dim}). Remedy: export with explicit pads or a fixed size.")
+    return dim
+
+
+# ---- constants ----
+
+
+def _as_initializer(model: ir.Model, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """Replace a node's output by an initializer of the same name."""
+    node = value.producer()
+    constant = ir.Value(name=value.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(list(tensor.shape)), const_value=tensor)
+    _replace(model, value, constant)
+    if node is not None and not any(o.uses() for o in node.outputs):
+        model.graph.remove(node, safe=True)
+    model.graph.register_initializer(constant)
+
+
+def _replace(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
+    convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+@rewrite
+def constants(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """Constant nodes become initializers, and an Identity of an initializer is that initializer."""
+    for node in list(model.graph):
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        output = node.outputs[0]
+        if node.op_type == "Constant" and (tensor := _constant(node)) is not None:
+            _as_initializer(model, output, tensor)
+        elif node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer() and output.name not in keep:
+            _replace(model, output, node.inputs[0])
+            model.graph.remove(node, safe=True)
+            log.append(f"constants: {output.name} is {node.inputs[0].name if node.inputs else 'constant'}")
+
+
+def _constant(node: ir.Node) -> ir.TensorProtocol | None:
+    for name, dtype in {"value": None, "value_float": np.float32, "value_int": np.int64, "value_floats": np.float32, "value_ints": np.int64}.items():
+        if name in node.attributes:
+            value = node.attributes[name].value
+            return value if dtype is None else ir.tensor(np.array(value, dtype))
+    return None
+
+
+FUSING: set[str] = set()

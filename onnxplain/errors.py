@@ -1,0 +1,36 @@
+"""What can go wrong, by name. Every error that a user can cause is an `OnnxplainError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OnnxplainError(Exception):
+    """Base class of all errors that onnxplain raises on purpose."""
+
+
+class InvalidModelError(OnnxplainError):
+    """The file or object is not a model that ONNX accepts."""
+
+
+class UnsupportedModelError(OnnxplainError):
+    """The model is valid, but some of its nodes have no rule for what was asked."""
+
+
+class InputError(OnnxplainError, ValueError):
+    """An argument or an input array does not fit: says what was wanted and what came."""
+
+
+class SessionError(OnnxplainError):
+    """ONNX Runtime refused to load or to run a graph."""
+
+
+def choose(kind: str, name: str, known: Iterable[str]) -> str:
+    """`name` if it is known, else an `InputError` with the nearest known names."""
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    raise InputError(f"unknown {kind} {name!r}: {hint}")

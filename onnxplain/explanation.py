@@ -1,0 +1,90 @@
+"""The result: attributions with what they explain."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a method says of some inputs.
+
+    Attributes
+    ----------
+    attributions : dict of arrays
+        For each attributed tensor an array of its shape.
+    output : dict of arrays
+        The model's outputs for these inputs.
+    target : int64 array [N] or [N, rank − 1], or a float array
+        The explained elements (−2: the sum over that axis), or the weights that were given.
+    method : str
+    params : dict
+    delta : float array [N] or None
+        Completeness residual: sum of the attributions minus what they promise to add up to.
+    """
+
+    attributions: dict[str, np.ndarray]
+    output: dict[str, np.ndarray]
+    target: np.ndarray
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    delta: np.ndarray | None = None
+    inputs: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def attribution(self) -> np.ndarray:
+        """The attribution, where there is only one."""
+        if len(self.attributions) != 1:
+            raise InputError(f"there are {len(self.attributions)} attributions ({', '.join(self.attributions)}): take one from .attributions")
+        return next(iter(self.attributions.values()))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to an .npz file."""
+        arrays = {f"attribution:{k}": v for k, v in self.attributions.items()}
+        arrays |= {f"output:{k}": v for k, v in self.output.items()} | {f"input:{k}": v for k, v in self.inputs.items()}
+        arrays["target"] = self.target
+        if self.delta is not None:
+            arrays["delta"] = self.delta
+        facts = json.dumps({"method": self.method, "params": self.params}, default=_jsonable)
+        path = Path(path)
+        with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, facts=np.array(facts), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Explanation:
+        """Read what `save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            facts = json.loads(str(arrays.pop("facts")))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is not an explanation that onnxplain saved: {error}") from None
+
+        def group(prefix: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+        return cls(group("attribution:"), group("output:"), arrays["target"], facts["method"], facts["params"], arrays.get("delta"), group("input:"))
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the attribution of each sample beside its input; see `onnxplain.plot.show`."""
+        from .plot import show
+
+        return show(self, **options)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size <= 64 else f"array {list(value.shape)}"
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

@@ -1,0 +1,190 @@
+"""The canonical model as a graph to ask and to write: nodes in topological order, values by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from onnx import helper
+
+from .ops import OPS, Operator
+from .tape import Tape, Type, Var
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One node of the model."""
+
+    proto: onnx.NodeProto
+
+    @cached_property
+    def op_type(self) -> str:
+        return self.proto.op_type
+
+    @cached_property
+    def domain(self) -> str:
+        return "" if self.proto.domain == "ai.onnx" else self.proto.domain
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.input)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.output)
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        values = {a.name: helper.get_attribute_value(a) for a in self.proto.attribute}
+        return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+
+    @property
+    def operator(self) -> Operator | None:
+        """What we know of its operator; None where there is no entry."""
+        return OPS.get(self.op_type) if not self.domain else OPS.get(f"{self.domain}:{self.op_type}")
+
+    @property
+    def kind(self) -> str | None:
+        return self.operator.kind if self.operator else None
+
+    def __call__(self, *xs: Var | None) -> Any:
+        """Write this node at other inputs; one Var, or a tuple for several outputs."""
+        tape = next(x.tape for x in xs if x is not None)
+        return tape.emit(self.op_type, xs, len(self.outputs), self.proto.attribute, domain=self.proto.domain)
+
+    def __str__(self) -> str:
+        op_type = f"{self.domain}:{self.op_type}" if self.domain else self.op_type
+        return f"{op_type} {self.proto.name or self.outputs[0]!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model after canonicalisation. `rewrites` says what was changed, in words."""
+
+    inputs: Mapping[str, Type]
+    outputs: Mapping[str, Type]
+    nodes: Sequence[Node]
+    constants: Mapping[str, ir.TensorProtocol]
+    types: Mapping[str, Type]
+    rewrites: Sequence[str] = field(default=())
+
+    @classmethod
+    def of(cls, model: ir.Model, rewrites: Sequence[str] = ()) -> Graph:
+        """Read an in-memory model; weights stay where they are."""
+        g = model.graph
+        constants = {v.name: v.const_value for v in g.initializers.values()}
+        nodes = [Node(ir.to_proto(n)) for n in g]
+        types = {v.name: _type(v) for v in (*g.inputs, *g.initializers.values(), *(o for n in g for o in n.outputs))}
+        return cls(
+            {v.name: types[v.name] for v in g.inputs if v.name not in constants},
+            {v.name: _type(v) for v in g.outputs},
+            nodes,
+            constants,
+            types,
+            rewrites,
+        )
+
+    @cached_property
+    def producer(self) -> dict[str, Node]:
+        """The node that makes a value."""
+        return {o: n for n in self.nodes for o in n.outputs if o}
+
+    @cached_property
+    def users(self) -> dict[str, list[Node]]:
+        """The nodes that read a value."""
+        users: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for i in dict.fromkeys(reads(n)):
+                users.setdefault(i, []).append(n)
+        return users
+
+    @cached_property
+    def position(self) -> dict[Node, int]:
+        return {n: i for i, n in enumerate(self.nodes)}
+
+    def downstream(self, names: Iterable[str], *, through: Any = None) -> set[str]:
+        """`names` and every value computed from them; `through(node)` may stop the flood."""
+        reached = set(names)
+        for n in self.nodes:
+            if not reached.isdisjoint(reads(n)) and (through is None or through(n)):
+                reached.update(o for o in n.outputs if o)
+        return reached
+
+    def write(self, tape: Tape, given: Mapping[str, Var], *, prefix: str = "") -> dict[str, Var]:
+        """Write the graph on `tape` with some values given (its inputs at least); every value, by name."""
+        env = dict(given)
+        env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
+        for node in self.nodes:
+            if all(o in env or not o for o in node.outputs):
+                continue
+            ys = tape.emit(
+                node.op_type,
+                [env[i] if i else None for i in node.inputs],
+                len(node.outputs),
+                node.proto.attribute if not subgraphs(node.proto) else _capture(node.proto, env).attribute,
+                names=[prefix + o if o else "" for o in node.outputs],
+                types=[self.types.get(o) for o in node.outputs],
+                domain=node.proto.domain,
+            )
+            ys = (ys,) if len(node.outputs) == 1 else ys
+            env.update({o: y for o, y in zip(node.outputs, ys) if o and o not in env})
+        return env
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The bodies of If, Loop and Scan."""
+    return [g for a in node.attribute for g in (*a.graphs, *([a.g] if a.HasField("g") else ()))]
+
+
+def reads(node: Node) -> list[str]:
+    """What a node reads, the values that its subgraphs capture included."""
+    return [i for i in node.inputs if i] + [c for g in subgraphs(node.proto) for c in captured(g)]
+
+
+def captured(graph: onnx.GraphProto) -> list[str]:
+    """The outer values that a subgraph reads."""
+    own = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    found: dict[str, None] = {}
+    for n in graph.node:
+        for name in (*n.input, *(c for g in subgraphs(n) for c in captured(g))):
+            if name and name not in own:
+                found[name] = None
+        own.update(n.output)
+    found.update({o.name: None for o in graph.output if o.name not in own})
+    return list(found)
+
+
+def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
+    """A copy of `node` whose subgraphs read the values of `env`, under the names they have on the tape."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+
+    def rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+        own = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {o for n in graph.node for o in n.output}
+        names = {k: v for k, v in names.items() if k not in own}
+        for n in graph.node:
+            for k, i in enumerate(n.input):
+                n.input[k] = names.get(i, i)
+            for g in subgraphs(n):
+                rename(g, names)
+        for o in graph.output:
+            o.name = names.get(o.name, o.name)
+
+    outer = {k: v.name for g in subgraphs(node) for k in captured(g) if (v := env.get(k)) is not None}
+    for g in subgraphs(copy):
+        rename(g, outer)
+    return copy
+
+
+def _type(value: ir.Value) -> Type:
+    if value.type is None:
+        return Type(None, None, onnx.TypeProto())
+    proto = onnx.TypeProto()
+    ir.serde.serialize_type_into(proto, value.type)
+    if value.shape is not None:
+        ir.serde.serialize_shape_into(proto, value.shape)
+    return Type.of(proto)

@@ -1,0 +1,274 @@
+"""What a method is: its parameters and one formula over the model at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backward import Rule, backward, gradient
+from ..errors import InputError, choose
+from ..graph import Graph, Node
+from ..ops.shapes import reshape_like, shape_of
+from ..question import Question
+from ..tape import Tape, Var, op
+from ..target import mask
+from ..tensors import Tensors
+
+Rules = Callable[[Graph, Node], Rule]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """The model, written on a tape at one batch of points: the `f` of the methods' formulas."""
+
+    question: Question
+    env: Mapping[str, Var]
+    coordinates: Var | None
+    """The explained elements, [N, rank − 1]."""
+    weights: Var | None = None
+    """Or any weighting of the score's elements."""
+
+    @property
+    def tape(self) -> Tape:
+        return self.y.tape
+
+    @cached_property
+    def x(self) -> Tensors:
+        """The tensors that are attributed to."""
+        return Tensors({name: self.env[name] for name in self.question.wrt})
+
+    @cached_property
+    def y(self) -> Var:
+        """The tensor of scores."""
+        return self.env[self.question.output]
+
+    @cached_property
+    def chosen(self) -> Var:
+        """Where and how much of each score is explained: the seed of the gradient."""
+        if self.weights is not None:
+            return self.weights
+        assert self.coordinates is not None
+        return mask(self.y, self.coordinates, self.question.axis(self.question.output))
+
+    def score(self) -> Var:
+        """The explained number of each sample, [N]."""
+        axis = self.question.axis(self.question.output)
+        return op.ReduceSum(self.y * self.chosen, [a for a in range(self.y.rank) if a != axis], keepdims=0)
+
+    def gradient(self) -> Tensors:
+        return self.sweep(lambda graph, node: gradient)
+
+    def sweep(self, rules: Rules, relevance: str = "one_hot") -> Tensors:
+        """One reverse sweep under `rules`, started with ones ("one_hot") or with the scores themselves ("logit")."""
+        seed = self.chosen * self.y if relevance == "logit" else self.chosen
+        return Tensors(backward(self.question.graph, self.env, {self.question.output: seed}, self.question.wrt, rules))
+
+    def moved(self, x: Tensors) -> tuple[Point, Callable[[Tensors], Tensors]]:
+        """The model at other points, [K, *shape] of each tensor, as one batch; and what takes its results apart again."""
+        q = self.question
+        steps = next(iter(x.values()))
+        given = {n: fold(_repeat(self.env[n], steps, q.axis(n)), q.axis(n)) for n in q.graph.inputs if n not in x}
+        given |= {n: fold(v, q.axis(n)) for n, v in x.items()}
+        if not set(q.wrt) <= set(q.graph.inputs):
+            # What lies beside the moved tensors is computed anew, from the inputs repeated.
+            given |= {n: fold(_repeat(self.env[n], steps, q.axis(n)), q.axis(n)) for n in q.graph.inputs if n not in given}
+        axis = q.axis(q.output)
+        coordinates = None if self.coordinates is None else fold(_repeat(self.coordinates, steps, None if axis is None else 0), None if axis is None else 0)
+        weights = None if self.weights is None else fold(_repeat(self.weights, steps, axis), axis)
+        env = q.graph.write(self.tape, given, prefix=f"at{len(self.tape.nodes)}/")
+        return Point(q, env, coordinates, weights), lambda results: results.map(lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results}))
+
+
+def _repeat(v: Var, steps: Var, axis: int | None) -> Var:
+    """v for each step, [K, *shape]; what has no batch axis goes along as it is."""
+    if axis is None:
+        return v
+    return op.Expand(v, op.Concat(shape_of(steps, 0, 1), shape_of(v), axis=0))
+
+
+def fold(v: Var, axis: int | None) -> Var:
+    """[K, …, N, …] as […, K·N, …]."""
+    if axis is None:
+        return v
+    rank = v.rank - 1
+    if axis:
+        v = op.Transpose(v, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)])
+    return op.Reshape(v, op.Concat(shape_of(v, 0, axis), [-1], shape_of(v, axis + 2), axis=0) if rank > 1 else [-1])
+
+
+def unfold(r: Var, points: Var, axis: int | None) -> Var:
+    """[…, K·N, …] as [K, …, N, …], like `points`."""
+    if not axis:
+        return reshape_like(r, points)
+    rank = r.rank
+    order = [*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]
+    r = op.Reshape(r, op.Concat(shape_of(points, 1, axis + 1), shape_of(points, 0, 1), shape_of(points, axis + 1), axis=0))
+    return op.Transpose(r, perm=[order.index(i) for i in range(rank + 1)])
+
+
+METHODS: dict[str, type[Method]] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's fields are its parameters; `explanation` is its formula."""
+
+    name: ClassVar[str] = ""
+    complete: ClassVar[bool] = False
+    """Whether the attributions promise to add up to a difference of scores."""
+
+    def __init_subclass__(cls, name: str = "", complete: bool = False) -> None:
+        if name:
+            assert name not in METHODS, name
+            cls.name, cls.complete = name, complete
+            METHODS[name] = cls
+
+    def explanation(self, f: Point) -> Tensors:
+        """The attribution, written on the tape of `f`."""
+        raise NotImplementedError
+
+    def warnings(self, question: Question) -> list[str]:
+        """Why this method does not fit this network, if it does not."""
+        return []
+
+    @property
+    def keep(self) -> list[str]:
+        """Tensors that the parameters name."""
+        return []
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def summary(cls) -> str:
+        """One line for lists."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def method(name: str, params: Mapping[str, Any]) -> Method:
+    """The method called `name` with its parameters checked."""
+    cls = METHODS[choose("method", name, METHODS)]
+    known = [f.name for f in fields(cls)]
+    for key in params:
+        choose(f"parameter of {name}", key, known)
+    return cls(**params)
+
+
+def require(condition: bool, message: str) -> None:
+    """A parameter's check."""
+    if not condition:
+        raise InputError(message)
+
+
+def one_of(value: Any, known: Sequence[Any], what: str) -> None:
+    require(value in known, f"{what} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+# ---- methods that average over points ----
+
+
+@dataclass(frozen=True)
+class Average(Method):
+    """A method that averages an inner method over points around x, or on the way to x.
+
+    A subclass says which numbers tell the points apart (`draws`), where they lie (`point`) and what each adds (`term`). Those
+    numbers become constants where a whole explainer is written (all points folded into the batch), and inputs, given in
+    pieces, where `explain` runs it within a bound of memory: the formula is the same.
+    """
+
+    inner: Any = "gradient"
+    inner_params: Mapping[str, Any] | None = None
+
+    @cached_property
+    def wrapped(self) -> Method:
+        """The inner method."""
+        if isinstance(self.inner, Method):
+            return self.inner
+        if isinstance(self.inner, Mapping):
+            params = dict(self.inner)
+            require("method" in params, f"inner={dict(self.inner)!r} lacks the key 'method'")
+            return method(params.pop("method"), params)
+        return method(self.inner, self.inner_params or {})
+
+    @property
+    def keep(self) -> list[str]:
+        return self.wrapped.keep
+
+    def warnings(self, question: Question) -> list[str]:
+        return self.wrapped.warnings(question)
+
+    @property
+    def points(self) -> int:
+        """How many points are averaged over."""
+        raise NotImplementedError
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+        """The numbers of some steps for some samples: arrays with the steps on axis 0."""
+        raise NotImplementedError
+
+    def drawn(self, f: Point) -> dict[str, Var]:
+        """The numbers of all steps, for a saved explainer; the default takes those that need no sample."""
+        return {k: f.tape.constant(v, like=next(iter(f.x.values()))) for k, v in self.draws(f.question, {}, range(self.points), range(1)).items()}
+
+    @property
+    def ends(self) -> dict[str, np.ndarray]:
+        """The numbers of the two points whose difference of scores a complete method's attributions add up to."""
+        return {}
+
+    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        """Where the points lie: [K, *shape] of each tensor."""
+        raise NotImplementedError
+
+    def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
+        """What the inner method's result `a` at the points adds to the mean, still for each point."""
+        raise NotImplementedError
+
+    def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
+        """What is kept of a piece's points; pieces are merged by `merge`. Here: the sum."""
+        at, apart = f.moved(self.point(f, draw))
+        return (self.term(f, apart(self.wrapped.explanation(at)), draw).map(lambda v: op.ReduceSum(v, [0], keepdims=0)),)
+
+    def merge(self, a: Sequence[Tensors], b: Sequence[Tensors], n_a: int, n_b: int) -> tuple[Tensors, ...]:
+        """The statistics of two pieces of n_a and n_b points together; on the tape and in NumPy alike."""
+        return (a[0] + b[0],)
+
+    def finish(self, statistics: Sequence[Tensors]) -> Tensors:
+        return statistics[0]
+
+    def explanation(self, f: Point) -> Tensors:
+        draw = self.drawn(f)
+        if f.question.fixed is None:
+            return self.finish(self.statistics(f, draw))
+        # The batch cannot grow: one copy of the model for each point.
+        whole = None
+        for k in range(self.points):
+            one = {n: op.Slice(v, [k], [k + 1], [0]) for n, v in draw.items()}
+            piece = self.statistics(f, one)
+            whole = piece if whole is None else self.merge(whole, piece, k, 1)
+        assert whole is not None
+        return self.finish(whole)
+
+
+def per_step(v: Var, x: Var) -> Var:
+    """[K] shaped to broadcast over [K, *shape of x]."""
+    return op.Reshape(v, [-1, *[1] * x.rank])
+
+
+def per_sample(v: Var, x: Var, axis: int | None) -> Var:
+    """[K, N] shaped to broadcast over [K, *shape of x] along the batch axis."""
+    return op.Reshape(v, [0, *(-1 if a == axis else 1 for a in range(x.rank))])
+
+
+def array_for(value: Any, name: str, what: str) -> Any:
+    """A parameter that is one number or array for all tensors, or a dict by tensor."""
+    if isinstance(value, Mapping):
+        require(name in value, f"{what} has no entry for {name!r}, only for {', '.join(map(repr, value))}")
+        return value[name]
+    return value
+
+

@@ -1,0 +1,135 @@
+"""Methods that average over noise around the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..question import Question
+from ..tape import Var, op
+from ..tensors import Tensors
+from .base import Average, Point, array_for, require
+
+
+@dataclass(frozen=True)
+class _Noise(Average):
+    samples: int = 50
+    noise_scale: float = 0.1
+    noise_sigma: float | None = None
+    noise: Any = None
+    seed: int = 0
+    square: bool = False
+    abs: bool = False
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.samples, (int, np.integer)) and self.samples >= 1, f"samples must be a positive integer, got {self.samples!r}")
+        for name in ("noise_scale", "noise_sigma"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"{name} must not be negative, got {value!r}")
+        require(not (self.square and self.abs), "square and abs exclude each other")
+
+    @property
+    def points(self) -> int:
+        if self.noise is None:
+            return int(self.samples)
+        first = next(iter(self.noise.values())) if isinstance(self.noise, Mapping) else self.noise
+        return len(first)
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+        return {f"noise:{n}": self._draw(n, i, shapes[n], question.axis(n), steps, samples) for i, n in enumerate(question.wrt)}
+
+    def _draw(self, name: str, index: int, shape: tuple[int, ...], axis: int | None, steps: range, samples: range) -> np.ndarray:
+        """Noise of the chosen steps and samples: each has a generator of its own, so no split changes it."""
+        if self.noise is not None:
+            given = np.asarray(array_for(self.noise, name, "noise"))
+            require(given.ndim == len(shape) + 1, f"noise for {name!r} has shape {list(given.shape)}: wanted [samples, *{list(shape)}]")
+            rows = given[steps.start : steps.stop]
+            if axis is None or given.shape[1 + axis] == 1:
+                return rows
+            require(given.shape[1 + axis] >= samples.stop, f"noise for {name!r} has {given.shape[1 + axis]} samples, the batch has more")
+            return np.take(rows, range(samples.start, samples.stop), axis=1 + axis)
+        one = tuple(d for a, d in enumerate(shape) if a != axis)
+        drawn = np.empty((len(steps), len(samples) if axis is not None else 1, *one), np.float32)
+        for i, s in enumerate(steps):
+            for j, n in enumerate(samples if axis is not None else range(1)):
+                drawn[i, j] = np.random.default_rng([self.seed, s, n, index]).standard_normal(one, dtype=np.float32)
+        return drawn[:, 0] if axis is None else np.moveaxis(drawn, 1, 1 + axis)
+
+    def drawn(self, f: Point) -> dict[str, Var]:
+        if self.noise is not None:
+            given = {n: np.asarray(array_for(self.noise, n, "noise")) for n in f.x}
+            return {f"noise:{n}": f.tape.constant(given[n], like=x) for n, x in f.x.items()}
+        # A saved explainer draws afresh: its batch is not known yet.
+        drawn = {}
+        for i, (n, x) in enumerate(f.x.items()):
+            one = op.Expand(op.Unsqueeze(x, [0]), [self.points, *[1] * x.rank])
+            drawn[f"noise:{n}"] = op.RandomNormalLike(one, seed=float(self.seed + i))
+        return drawn
+
+    def sigma(self, f: Point) -> Tensors:
+        """The noise's deviation for each tensor."""
+
+        def of_range(x: Var, axis: int | None) -> Var:
+            rest = [a for a in range(x.rank) if a != axis]
+            return self.noise_scale * (op.ReduceMax(x, rest, keepdims=1) - op.ReduceMin(x, rest, keepdims=1))
+
+        if self.noise is not None or self.noise_sigma is not None:
+            return f.x.map(lambda x: f.tape.constant(1.0 if self.noise is not None else float(self.noise_sigma or 0), like=x))
+        return Tensors({n: of_range(x, f.question.axis(n)) for n, x in f.x.items()})
+
+    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        return f.x + self.sigma(f) * Tensors({n: draw[f"noise:{n}"] for n in f.x})
+
+    def each(self, a: Tensors) -> Tensors:
+        """What is averaged of the inner method's result."""
+        return a * a if self.square else a.map(op.Abs) if self.abs else a
+
+
+@dataclass(frozen=True)
+class SmoothGrad(_Noise, name="smoothgrad"):
+    """The mean gradient under Gaussian noise (Smilkov et al. 2017, eq. 2).
+
+    Parameters
+    ----------
+    samples : int, default 50
+    noise_scale : float, default 0.1
+        Deviation of the noise relative to each sample's range (max − min).
+    noise_sigma : float, optional
+        Deviation in the input's own units, instead of `noise_scale`.
+    noise : array [samples, N, …] or dict of arrays by tensor, optional
+        The noise itself.
+    seed : int, default 0
+    square, abs : bool, default False
+        Average the squares (Hooker et al. 2019), or the absolute values.
+    inner, inner_params
+        The method to average instead of the gradient, and its parameters.
+    """
+
+    def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
+        return self.each(a) / float(self.points)
+
+
+@dataclass(frozen=True)
+class VarGrad(_Noise, name="vargrad"):
+    """The variance of the gradient under Gaussian noise (Adebayo et al. 2018).
+
+    Parameters are those of smoothgrad; the variance is the population's (divided by the number of samples).
+    """
+
+    def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
+        """The piece's mean, and its sum of squared deviations from it."""
+        at, apart = f.moved(self.point(f, draw))
+        each = self.each(apart(self.wrapped.explanation(at)))
+        mean = each.map(lambda v: op.ReduceMean(v, [0], keepdims=0))
+        return mean, (each - mean).map(lambda d: op.ReduceSumSquare(d, [0], keepdims=0))
+
+    def merge(self, a: Sequence[Tensors], b: Sequence[Tensors], n_a: int, n_b: int) -> tuple[Tensors, ...]:
+        # Chan, Golub and LeVeque (1979): exact for any split.
+        gap, n = b[0] - a[0], float(n_a + n_b)
+        return a[0] + gap * (n_b / n), a[1] + b[1] + gap * gap * (n_a * n_b / n)
+
+    def finish(self, statistics: Sequence[Tensors]) -> Tensors:
+        return statistics[1] / float(self.points)

@@ -1,0 +1,152 @@
+"""Methods that average gradients on the way from a baseline to the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..question import Question
+from ..tape import Var, op
+from ..tensors import Tensors
+from .base import Average, Point, array_for, one_of, per_sample, per_step, require
+
+# Nodes and weights on [0, 1].
+QUADRATURES = {
+    "gausslegendre": lambda n: tuple(v / 2 for v in np.add(np.polynomial.legendre.leggauss(n), [[1], [0]])),
+    "riemann_left": lambda n: (np.arange(n) / n, np.full(n, 1 / n)),
+    "riemann_right": lambda n: (np.arange(1, n + 1) / n, np.full(n, 1 / n)),
+    "riemann_middle": lambda n: ((np.arange(n) + 0.5) / n, np.full(n, 1 / n)),
+    "riemann_trapezoid": lambda n: (np.linspace(0, 1, n), np.array([0.5, *np.ones(n - 2), 0.5]) / (n - 1)),
+}
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Average, name="integrated_gradients", complete=True):
+    """(x − x₀) times the mean gradient on the straight path from x₀ to x (Sundararajan, Taly and Yan 2017, eq. 1).
+
+    Parameters
+    ----------
+    steps : int, default 50
+        Points on the path.
+    quadrature : str, default "gausslegendre"
+        Or "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid".
+    baseline : float, array or dict of arrays by tensor, default 0
+        x₀; an array broadcasts over the batch, or has the batch's own size.
+    inner, inner_params
+        The method to average instead of the gradient, and its parameters.
+    """
+
+    steps: int = 50
+    quadrature: str = "gausslegendre"
+    baseline: Any = 0.0
+
+    def __post_init__(self) -> None:
+        one_of(self.quadrature, list(QUADRATURES), "quadrature")
+        require(isinstance(self.steps, (int, np.integer)) and self.steps >= 1, f"steps must be a positive integer, got {self.steps!r}")
+        require(self.quadrature != "riemann_trapezoid" or self.steps >= 2, "riemann_trapezoid needs at least 2 steps")
+
+    @property
+    def points(self) -> int:
+        return int(self.steps)
+
+    @cached_property
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        return QUADRATURES[self.quadrature](self.points)
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+        alpha, weight = self.nodes
+        return {"alpha": alpha[steps.start : steps.stop], "weight": weight[steps.start : steps.stop]}
+
+    @property
+    def ends(self) -> dict[str, np.ndarray]:
+        return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped.name == "gradient" else {}
+
+    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        x0 = start(f, self.baseline)
+        return x0 + f.x.map(lambda x: per_step(draw["alpha"], x)) * (f.x - x0)
+
+    def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
+        return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline)) * a
+
+
+def start(f: Point, baseline: Any) -> Tensors:
+    """The baseline of each tensor, in its dtype."""
+    return Tensors({n: f.tape.constant(_checked(array_for(baseline, n, "baseline"), x, n), like=x) for n, x in f.x.items()})
+
+
+def _checked(baseline: Any, x: Var, name: str) -> Any:
+    if isinstance(baseline, (int, float)):
+        return float(baseline)
+    array = np.asarray(baseline, np.float64)
+    fits = array.ndim <= x.rank and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], x.shape[::-1]))
+    require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {x.type}")
+    require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
+    return array
+
+
+@dataclass(frozen=True)
+class ExpectedGradients(Average, name="expected_gradients"):
+    """Integrated gradients averaged over baselines and positions drawn at random (Erion et al. 2021; GradientSHAP).
+
+    Parameters
+    ----------
+    baselines : array [S, …] or dict of arrays by tensor
+        Reference inputs, one for each draw if `alphas` is given, else drawn from at random.
+    alphas : array [S, N] or [S], optional
+        Positions on the path for each draw and sample; by default uniform at random.
+    samples : int, default 50
+        Number of draws where they are random.
+    seed : int, default 0
+    inner, inner_params
+        The method to average instead of the gradient, and its parameters.
+    """
+
+    baselines: Any = None
+    alphas: Any = None
+    samples: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.baselines is not None, "expected_gradients needs baselines=, an array of reference inputs")
+
+    @property
+    def points(self) -> int:
+        return len(self.alphas) if self.alphas is not None else int(self.samples)
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+        if self.alphas is not None:
+            alphas = np.asarray(self.alphas, np.float64)
+            alphas = alphas[:, None] if alphas.ndim == 1 else alphas
+            require(alphas.shape[1] in (1, len(samples)) or alphas.shape[1] >= samples.stop, f"alphas has {alphas.shape[1]} samples, the batch more")
+            drawn = {"alpha": alphas[steps.start : steps.stop, samples.start : samples.stop] if alphas.shape[1] > 1 else alphas[steps.start : steps.stop]}
+        else:
+            drawn = {"alpha": np.array([[np.random.default_rng([self.seed, s, n, 0]).uniform() for n in samples] for s in steps])}
+        for name in question.wrt:
+            references = np.asarray(array_for(self.baselines, name, "baselines"), np.float64)
+            if self.alphas is not None:
+                require(len(references) == self.points, f"baselines has {len(references)} draws, alphas {self.points}")
+                rows = references[steps.start : steps.stop]
+            else:
+                rows = references[[int(np.random.default_rng([self.seed, s, 1]).integers(len(references))) for s in steps]]
+            drawn["baseline:" + name] = rows
+        return drawn
+
+    def drawn(self, f: Point) -> dict[str, Var]:
+        n = np.asarray(self.alphas).shape[1] if self.alphas is not None and np.ndim(self.alphas) == 2 else 1
+        x = next(iter(f.x.values()))
+        return {k: f.tape.constant(v, like=x) for k, v in self.draws(f.question, {}, range(self.points), range(n)).items()}
+
+    def _baseline(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        return f.x.map(lambda x, n: op.Unsqueeze(draw["baseline:" + n], [1 + (f.question.axis(n) or 0)]), Tensors({n: n for n in f.x}))
+
+    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        x0 = self._baseline(f, draw)
+        alpha = Tensors({n: per_sample(draw["alpha"], x, f.question.axis(n)) for n, x in f.x.items()})
+        return x0 + alpha * (f.x - x0)
+
+    def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
+        return (f.x - self._baseline(f, draw)) * a / float(self.points)

@@ -1,0 +1,13 @@
+"""What onnxplain knows of every ONNX operator: its vector-Jacobian product and its kind.
+
+A VJP is a function with the operator's name: `g` is the cotangent of the output `y`, then come the inputs in ONNX's order,
+positionally, and the attributes as keywords. It returns one cotangent for each input: None where there is none, a function
+without arguments where making it is dear and may not be needed. Broadcasting, sums over several users, and whatever nobody
+reads are the sweep's concern. The decorator names the kind, by which propagation rules go.
+"""
+
+from .registry import KINDS, OPS, Operator
+
+from . import elementwise, linear, movement, normalization, pooling, reduction  # noqa: E402, F401  (they fill OPS)
+
+__all__ = ["KINDS", "OPS", "Operator"]

@@ -1,0 +1,190 @@
+"""Elementwise operators: activations, arithmetic, comparisons, selections."""
+
+from __future__ import annotations
+
+import math
+
+
+from ..tape import Var, op
+from .registry import activation, product, register, selection, total, zero
+from .shapes import cast, step
+
+# ---- one input: the derivative f'(x), written with x, y = f(x) and the attributes ----
+# In terms of y where possible: a mask from the post-activation leaves ONNX Runtime's Conv+Relu fusion alone.
+
+SQRT_2 = math.sqrt(2)
+SQRT_PI = math.sqrt(math.pi)
+
+
+def _between(x: Var, low: float, high: float) -> Var:
+    return cast((x > low) & (x < high), x)
+
+
+def _gelu(x: Var, y: Var, approximate: str = "none") -> Var:
+    if approximate == "tanh":
+        k = math.sqrt(2 / math.pi)
+        t = op.Tanh(k * (x + 0.044715 * x * x * x))
+        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x)
+    return 0.5 * (1 + op.Erf(x / SQRT_2)) + x * op.Exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def _mish(x: Var, y: Var) -> Var:
+    t, s = op.Tanh(op.Softplus(x)), op.Sigmoid(x)
+    return t + x * s * (1 - t * t)
+
+
+def _swish(x: Var, y: Var, alpha: float = 1.0) -> Var:
+    s = op.Sigmoid(alpha * x)
+    return s + alpha * x * s * (1 - s)
+
+
+def _celu(x: Var, y: Var, alpha: float = 1.0) -> Var:
+    return op.Exp(op.Min(x, 0) / alpha)
+
+
+def _elu(x: Var, y: Var, alpha: float = 1.0) -> Var:
+    return step(x) + alpha * op.Exp(op.Min(x, 0)) * (1 - step(x))
+
+
+def _selu(x: Var, y: Var, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Var:
+    return gamma * (step(x) + alpha * op.Exp(op.Min(x, 0)) * (1 - step(x)))
+
+
+ACTIVATIONS = {
+    "Relu": lambda x, y: step(y),
+    "LeakyRelu": lambda x, y, alpha=0.01: alpha + (1 - alpha) * step(x),
+    "ThresholdedRelu": lambda x, y, alpha=1.0: cast(x > alpha, x),
+    "Sigmoid": lambda x, y: y * (1 - y),
+    "Tanh": lambda x, y: 1 - y * y,
+    "Softplus": lambda x, y: op.Sigmoid(x),
+    "Softsign": lambda x, y: (1 - op.Abs(y)) * (1 - op.Abs(y)),
+    "Elu": _elu,
+    "Celu": _celu,
+    "Selu": _selu,
+    "HardSigmoid": lambda x, y, alpha=0.2, beta=0.5: alpha * _between(y, 0, 1),
+    "HardSwish": lambda x, y: step(x - 3) + _between(x, -3, 3) * (x / 3 + 0.5),
+    "Gelu": _gelu,
+    "Mish": _mish,
+    "Swish": _swish,
+    "Shrink": lambda x, y, bias=0.0, lambd=0.5: cast((x > lambd) | (x < -lambd), x),
+}
+FUNCTIONS = {
+    "Exp": lambda x, y: y,
+    "Log": lambda x, y: 1 / x,
+    "Sqrt": lambda x, y: 0.5 / y,
+    "Reciprocal": lambda x, y: -y * y,
+    "Neg": lambda x, y: -1,
+    "Abs": lambda x, y: op.Sign(x),
+    "Erf": lambda x, y: 2 / SQRT_PI * op.Exp(-x * x),
+    "Sin": lambda x, y: op.Cos(x),
+    "Cos": lambda x, y: -op.Sin(x),
+    "Tan": lambda x, y: 1 + y * y,
+    "Asin": lambda x, y: 1 / op.Sqrt(1 - x * x),
+    "Acos": lambda x, y: -1 / op.Sqrt(1 - x * x),
+    "Atan": lambda x, y: 1 / (1 + x * x),
+    "Sinh": lambda x, y: op.Cosh(x),
+    "Cosh": lambda x, y: op.Sinh(x),
+    "Asinh": lambda x, y: 1 / op.Sqrt(x * x + 1),
+    "Acosh": lambda x, y: 1 / op.Sqrt(x * x - 1),
+    "Atanh": lambda x, y: 1 / (1 - x * x),
+}
+for _name, _derivative in (ACTIVATIONS | FUNCTIONS).items():
+
+    def _vjp(g, y, x, *, _d=_derivative, **attributes):
+        return (g * _d(x, y, **attributes),)
+
+    register(_vjp, _name, kind="activation")
+
+
+@activation
+def Clip(g, y, x, low=None, high=None):
+    # By y against the bounds: torch's convention, the derivative is one on the bounds themselves.
+    for bound, inside in ((low, op.GreaterOrEqual), (high, op.LessOrEqual)):
+        if bound is not None:
+            g = g * cast(inside(x, bound), x)
+    return g, None, None
+
+
+@activation
+def PRelu(g, y, x, slope):
+    return g * (slope + (1 - slope) * step(x)), lambda: g * op.Min(x, 0)
+
+
+@activation
+def Dropout(g, y, x, ratio=None, training_mode=None, *, seed=None):
+    return g, None, None
+
+
+# ---- sums ----
+
+
+@total
+def Add(g, y, a, b):
+    return g, g
+
+
+@total
+def Sub(g, y, a, b):
+    return g, -g
+
+
+@total
+def Sum(g, y, *xs):
+    return [g] * len(xs)
+
+
+@total
+def Mean(g, y, *xs):
+    return [g / len(xs)] * len(xs)
+
+
+# ---- products ----
+
+
+@product
+def Mul(g, y, a, b):
+    return g * b, g * a
+
+
+@product
+def Div(g, y, a, b):
+    return g / b, lambda: -g * y / b
+
+
+@product
+def Pow(g, y, x, p):
+    exponent = cast(p, x)
+    if p.value is not None and p.value.size == 1 and float(p.value.item()) == 2:
+        dx = 2 * g * x
+    else:
+        # x = 0 with p = 0 must not give 0 · ∞.
+        slope = exponent * op.Pow(x, exponent - 1)
+        dx = g * op.Where(op.Equal(exponent, 0), 0, slope)
+    # x^p log x tends to zero with x; a negative base has no derivative by p.
+    return dx, lambda: g * y * op.Log(op.Where(x > 0, x, 1))
+
+
+@product
+def Mod(g, y, x, divisor, *, fmod=0):
+    return g, -g * op.Round((x - y) / divisor)
+
+
+# ---- selections: ties share the cotangent equally in Max and Min, as in ReduceMax ----
+
+
+@selection
+def Where(g, y, condition, a, b):
+    chosen = cast(condition, g)
+    return None, g * chosen, g * (1 - chosen)
+
+
+@selection("Max", "Min")
+def Max(g, y, *xs):
+    chosen = [cast(op.Equal(x, y), y) for x in xs]
+    ties = op.Sum(*chosen) if len(xs) > 1 else None
+    return [g * c / ties if ties is not None else g for c in chosen]
+
+
+# ---- zero almost everywhere ----
+
+zero("Ceil", "Floor", "Round", "Sign")

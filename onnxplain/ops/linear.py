@@ -1,0 +1,197 @@
+"""Linear maps: products with matrices, and convolutions."""
+
+from __future__ import annotations
+
+
+
+import numpy as np
+
+from ..tape import Var, op
+from .registry import linear, product
+from .shapes import dim, mT, shape_of, typed, unbroadcast
+
+# ---- matrices ----
+
+
+@product
+def MatMul(g, y, a, b):
+    # A vector is a matrix of one row (a) or one column (b) whose extra axis is dropped from y.
+    row, column = a.rank == 1, b.rank == 1
+    if column:
+        g, b = op.Unsqueeze(g, [-1]), op.Unsqueeze(b, [-1])
+    if row:
+        g, a = op.Unsqueeze(g, [-2]), op.Unsqueeze(a, [-2])
+
+    def da():
+        d = g @ mT(b)
+        return unbroadcast(op.Squeeze(d, [-2]), op.Squeeze(a, [-2])) if row else d
+
+    def db():
+        if not column and b.rank == 2 and a.rank > 2:  # one matrix for all: one product, no sum over the batch
+            flat = [op.Reshape(v, op.Concat([-1], dim(v, -1), axis=0)) for v in (a, g)]
+            return mT(flat[0]) @ flat[1]
+        d = mT(a) @ g
+        return unbroadcast(op.Squeeze(d, [-1]), op.Squeeze(b, [-1])) if column else d
+
+    return da, db
+
+
+@linear(bias=2)
+def Gemm(g, y, a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
+    def da():  # g·Bᵀ, or B·gᵀ where A is transposed
+        return op.Gemm(b, g, alpha=alpha, transA=transB, transB=1) if transA else op.Gemm(g, b, alpha=alpha, transB=1 - transB)
+
+    def db():
+        return op.Gemm(g, a, alpha=alpha, transA=1, transB=transA) if transB else op.Gemm(a, g, alpha=alpha, transA=1 - transA)
+
+    return da, db, (lambda: beta * g)
+
+
+@product
+def Einsum(g, y, *xs, equation):
+    left, right = _einsum_terms(equation, [x.rank for x in xs], y.rank)
+
+    def pull(k: int):
+        # g and the other operands, contracted to x's own letters; a letter of x alone was summed: broadcast.
+        others = [j for j in range(len(xs)) if j != k]
+        known = set(right).union(*(left[j] for j in others))
+        own = "".join(dict.fromkeys(left[k]))
+        kept = "".join(c for c in own if c in known)
+        operands = [right] + [left[j] for j in others]
+        d = op.Einsum(g, *(xs[j] for j in others), equation=f"{','.join(operands)}->{kept}")
+        if own == left[k] and kept == own:
+            return d
+        if kept != own:
+            axes = [i for i, c in enumerate(own) if c not in kept]
+            d = op.Unsqueeze(d, axes)
+        if own != left[k]:  # a repeated letter reads a diagonal
+            for i, c in enumerate(left[k]):
+                first = left[k].index(c)
+                if first != i:
+                    d = op.Unsqueeze(d, [i])
+                    eye = op.Reshape(_eye(dim(xs[k], i), d), _diagonal_shape(dim(xs[k], i), first, i, len(left[k])))
+                    d = d * eye
+        return op.Expand(d, shape_of(xs[k]))
+
+    return [lambda k=k: pull(k) for k in range(len(xs))]
+
+
+def _einsum_terms(equation: str, ranks: list[int], out_rank: int) -> tuple[list[str], str]:
+    """The letters of each operand and of the result; an ellipsis is spelled out with capitals from the end."""
+    equation = equation.replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    spare = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in equation]
+    spelled = [t.replace("...", "".join(spare[: r - len(t) + 3][::-1])) if "..." in t else t for t, r in zip(terms, ranks)]
+    if not arrow:
+        letters = "".join(terms).replace(".", "")
+        right = ("..." if "..." in left else "") + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    if "..." in right:
+        right = right.replace("...", "".join(spare[: out_rank - len(right) + 3][::-1]))
+    return spelled, right
+
+
+def _eye(n: Var, like: Var) -> Var:
+    i = op.Range(np.int64(0), op.Squeeze(n, [0]), np.int64(1))
+    return op.CastLike(op.Equal(op.Unsqueeze(i, [0]), op.Unsqueeze(i, [1])), like)
+
+
+def _diagonal_shape(n: Var, i: int, j: int, rank: int) -> Var:
+    return op.Concat(*(n if k in (i, j) else n.tape.constant(np.array([1])) for k in range(rank)), axis=0)
+
+
+# ---- convolutions; the attributes are spelled out when a model is loaded ----
+
+
+@linear(bias=2)
+def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
+    window = dict(strides=strides, pads=pads, dilations=dilations)
+    return (
+        conv_transpose_to(g, w, x, group=group, **window),
+        lambda: _kernel_cotangent(x, g, w, group=group, **window),
+        lambda: _channel_sum(g),
+    )
+
+
+@linear(bias=2)
+def ConvTranspose(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group, output_padding):
+    window = dict(strides=strides, pads=pads, dilations=dilations)
+
+    def dx():
+        d = op.Conv(g, w, group=group, **window)
+        # An output padding of a whole stride or more makes one position too many.
+        return d if all(o < s for o, s in zip(output_padding, strides)) else _crop(d, x)
+
+    return dx, lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
+
+
+def conv_transpose_to(g: Var, w: Var, x: Var, *, strides, pads, dilations, group=1) -> Var:
+    """The transpose of a convolution, from its output's cotangent to the extent of its input x."""
+    n = len(strides)
+    kernel = w.shape[2:]
+    begin, end = pads[:n], pads[n:]
+    reach = [d * (k - 1) for k, d in zip(kernel, dilations)] if all(isinstance(k, int) for k in kernel) else None
+    if reach and all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
+        flipped = _flip(_swap_channels(w, group), n)
+        turned = [r - p for p, r in zip(pads, reach * 2)]
+        return typed(op.Conv(g, flipped, pads=turned, dilations=dilations, group=group), x)
+    extent = x.shape[2:]
+    if reach and all(isinstance(d, int) for d in extent):
+        rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
+        if all(o < max(s, d) for o, s, d in zip(rest, strides, dilations)):
+            d = op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest)
+            return typed(d, x)
+    # Widen by stride - 1, the most that a strided convolution can have skipped at the end, then cut to x.
+    wide = op.ConvTranspose(g, w, strides=strides, dilations=dilations, group=group, output_padding=[s - 1 for s in strides])
+    axes = list(range(2, 2 + n))
+    return typed(op.Slice(wide, list(begin), shape_of(x, 2) + np.array(begin), axes), x)
+
+
+def _worth_flipping(w: Var, group: int) -> bool:
+    """A convolution with the flipped kernel beats ConvTranspose on CPU unless it makes few channels (measured: 3 is too few)."""
+    out, per_group = w.shape[0], w.shape[1]
+    return isinstance(out, int) and isinstance(per_group, int) and per_group * group >= 8
+
+
+def _flip(w: Var, n: int) -> Var:
+    if all(k == 1 for k in w.shape[2:]):
+        return w
+    axes = list(range(2, 2 + n))
+    return op.Slice(w, [-1] * n, [-(2**31)] * n, axes, [-1] * n)
+
+
+def _swap_channels(w: Var, group: int) -> Var:
+    """A kernel [O, I/g, …] as [I, O/g, …]."""
+    out, per_group, *kernel = (int(d or 0) for d in w.shape)
+    rest = list(range(3, 3 + len(kernel)))
+    if group == 1:
+        return op.Transpose(w, perm=[1, 0, *(r - 1 for r in rest)])
+    if per_group == 1 and out == group:
+        return w
+    grouped = op.Transpose(op.Reshape(w, [group, out // group, per_group, *kernel]), perm=[0, 2, 1, *rest])
+    return op.Reshape(grouped, [group * per_group, out // group, *kernel])
+
+
+def _kernel_cotangent(x: Var, g: Var, w: Var, *, strides, pads, dilations, group) -> Var:
+    """Correlate x with g: the samples take the channels' place, strides and dilations change roles."""
+    n = len(strides)
+    rest = list(range(2, 2 + n))
+    swapped = op.Transpose(g, perm=[1, 0, *rest])
+    if group == 1:
+        planes = op.Transpose(x, perm=[1, 0, *rest])
+    else:  # [N, g·I, …] → [I, g·N, …]
+        split = op.Reshape(x, op.Concat([0, group, -1], shape_of(x, 2), axis=0))
+        moved = op.Transpose(split, perm=[2, 1, 0, *(r + 1 for r in rest)])
+        planes = op.Reshape(moved, op.Concat([0, -1], shape_of(x, 2), axis=0))
+    d = op.Conv(planes, swapped, strides=dilations, dilations=strides, pads=pads, group=group)
+    return _crop(op.Transpose(d, perm=[1, 0, *rest]), w)
+
+
+def _crop(v: Var, x: Var) -> Var:
+    """Cut the spatial axes of v to those of x."""
+    axes = list(range(2, x.rank))
+    return typed(op.Slice(v, [0] * len(axes), shape_of(x, 2), axes), x)
+
+
+def _channel_sum(g: Var) -> Var:
+    return op.ReduceSum(g, [0, *range(2, g.rank)], keepdims=0)

@@ -1,0 +1,141 @@
+"""Softmax and the normalisation layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..tape import Var, op
+from .registry import batch_norm, normalization, softmax
+from .shapes import shape_of, typed
+
+# ---- softmax ----
+
+
+@softmax
+def Softmax(g, y, x, *, axis=-1):
+    return (y * (g - op.ReduceSum(g * y, [axis], keepdims=1)),)
+
+
+@softmax
+def LogSoftmax(g, y, x, *, axis=-1):
+    return (g - op.Exp(y) * op.ReduceSum(g, [axis], keepdims=1),)
+
+
+# ---- normalisation ----
+
+
+def _channels(v: Var, x: Var) -> Var:
+    """A vector of one number a channel, shaped to broadcast over x."""
+    return op.Reshape(v, [1, -1, *[1] * (x.rank - 2)]) if x.rank > 2 else v
+
+
+@batch_norm(many=True)
+def BatchNormalization(g, y, x, scale, bias, mean, var, *, epsilon=1e-5, momentum=0.9, training_mode=0):
+    (g, *_), axes = g, [0, *range(2, x.rank)]
+    if training_mode:
+        mean = op.ReduceMean(x, axes, keepdims=1)
+        inverse = 1 / op.Sqrt(op.ReduceMean((x - mean) * (x - mean), axes, keepdims=1) + epsilon)
+        unit = (x - mean) * inverse
+        dx = standardised(g * _channels(scale, x), unit, inverse, axes)
+        return dx, lambda: op.ReduceSum(g * unit, axes, keepdims=0), lambda: op.ReduceSum(g, axes, keepdims=0), None, None
+    inverse = 1 / op.Sqrt(var + epsilon)
+    slope = scale * inverse
+
+    def per_channel(v):
+        return op.ReduceSum(v, axes, keepdims=0)
+
+    def d_scale():
+        return per_channel(g * (x - _channels(mean, x))) * inverse
+
+    def d_var():
+        return per_channel(g * (x - _channels(mean, x))) * (-0.5) * scale * inverse * inverse * inverse
+
+    return g * _channels(slope, x), d_scale, (lambda: per_channel(g)), (lambda: -slope * per_channel(g)), d_var
+
+
+def standardised(g: Var, unit: Var, inverse: Var, axes) -> Var:
+    """The VJP of unit = (x - mean) · inverse, where mean and deviation are taken over `axes`."""
+    along = op.ReduceMean(g * unit, axes, keepdims=1)
+    return inverse * (g - op.ReduceMean(g, axes, keepdims=1) - unit * along)
+
+
+def _moments(x: Var, axes, epsilon: float) -> tuple[Var, Var]:
+    """The standardised x, and one over its deviation."""
+    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
+    return centred * inverse, inverse
+
+
+@normalization(many=True)
+def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1):
+    (g, *statistics), axes = g, list(range(axis % x.rank, x.rank))
+    unit, inverse = _moments(x, axes, epsilon)
+    dx = standardised(g * scale, unit, inverse, axes)
+    if statistics and statistics[0] is not None:
+        n = op.ReduceSum(unit * 0 + 1, axes, keepdims=1)
+        dx = dx + statistics[0] / n
+    if len(statistics) > 1 and statistics[1] is not None:  # 1/σ: -unit · inverse² / n
+        n = op.ReduceSum(unit * 0 + 1, axes, keepdims=1)
+        dx = dx - statistics[1] * unit * inverse * inverse / n
+    return dx, (lambda: g * unit), (lambda: g)
+
+
+@normalization
+def RMSNormalization(g, y, x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
+    axes = list(range(axis % x.rank, x.rank))
+    inverse = 1 / op.Sqrt(op.ReduceMean(x * x, axes, keepdims=1) + epsilon)
+    unit = x * inverse
+    gs = g * scale
+    return inverse * (gs - unit * op.ReduceMean(gs * unit, axes, keepdims=1)), (lambda: g * unit)
+
+
+@normalization
+def InstanceNormalization(g, y, x, scale, bias, *, epsilon=1e-5):
+    axes = list(range(2, x.rank))
+    unit, inverse = _moments(x, axes, epsilon)
+    dx = standardised(g * _channels(scale, x), unit, inverse, axes)
+    return dx, (lambda: op.ReduceSum(g * unit, [0, *axes], keepdims=0)), (lambda: op.ReduceSum(g, [0, *axes], keepdims=0))
+
+
+@normalization
+def GroupNormalization(g, y, x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
+    grouped = lambda v: op.Reshape(v, [0, num_groups, -1])
+    unit, inverse = _moments(grouped(x), [2], epsilon)
+    gs = g * _channels(scale, x)
+    dx = op.Reshape(standardised(grouped(gs), unit, inverse, [2]), shape_of(x))
+    whole = typed(op.Reshape(unit, shape_of(x)), x)
+    rest = [0, *range(2, x.rank)]
+    return typed(dx, x), (lambda: op.ReduceSum(g * whole, rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
+
+
+@normalization
+def MeanVarianceNormalization(g, y, x, *, axes=(0, 2, 3)):
+    unit, inverse = _moments(x, list(axes), 1e-9)
+    return (standardised(g, unit, inverse, list(axes)),)
+
+
+@normalization
+def LpNormalization(g, y, x, *, axis=-1, p=2):
+    if p == 1:
+        norm, slope = op.ReduceL1(x, [axis], keepdims=1), op.Sign(x)
+    else:
+        norm, slope = op.ReduceL2(x, [axis], keepdims=1), y
+    norm = op.Where(op.Equal(norm, 0), 1, norm)
+    return ((g - slope * op.ReduceSum(g * y, [axis], keepdims=1)) / norm,)
+
+
+@normalization
+def LRN(g, y, x, *, size, alpha=1e-4, beta=0.75, bias=1.0):
+    # y = x / s^β with s = bias + α/n · Σ x² over the neighbouring channels.
+    before, after = (size - 1) // 2, math.ceil((size - 1) / 2)
+
+    def over_channels(v: Var, low: int, high: int) -> Var:
+        padded = op.Pad(v, [0, low, *[0] * (v.rank - 2), 0, high, *[0] * (v.rank - 2)])
+        ends = shape_of(v, 1, 2)
+        windows = [op.Slice(padded, [k], ends + np.array([k]), [1]) for k in range(size)]
+        return op.Sum(*windows)
+
+    s = bias + (alpha / size) * over_channels(x * x, before, after)
+    return (g / op.Pow(s, beta) - (2 * alpha * beta / size) * x * over_channels(g * y / s, after, before),)

@@ -1,0 +1,103 @@
+"""Pooling over windows and over all of space."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..tape import Var, op
+from .linear import conv_transpose_to
+from .registry import avg_pool, reduction, selection
+from .shapes import cast, expand_like, reshape_like, shape_of, zeros
+
+
+@selection(many=True)
+def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
+    window = dict(kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode)
+    _, winner = op.MaxPool(x, outputs=2, **window)
+    return (scatter_flat(x, winner, g[0]),)
+
+
+def scatter_flat(x: Var, index: Var, g: Var) -> Var:
+    """Add g into zeros of x's shape, at positions in the flattened x."""
+    flat = op.ScatterElements(op.Reshape(zeros(x), [-1]), op.Reshape(index, [-1]), op.Reshape(g, [-1]), axis=0, reduction="add")
+    return reshape_like(flat, x)
+
+
+@selection
+def MaxUnpool(g, y, x, index, output_shape=None, *, kernel_shape, strides, pads):
+    return reshape_like(op.GatherElements(op.Reshape(g, [-1]), op.Reshape(index, [-1])), x), None, None
+
+
+@avg_pool
+def AveragePool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, count_include_pad=0):
+    return (window_sum_transpose(g / _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad), x, kernel_shape, strides, pads, dilations, ceil_mode),)
+
+
+def _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad):
+    """By what each window's sum is divided: a number, or a map where windows reach over the border."""
+    area = float(math.prod(kernel_shape))
+    if not any(pads) and not ceil_mode or count_include_pad and not ceil_mode:
+        return area
+    # Ask the operator itself: the mean of an image of ones padded as it pads counts each window's cells.
+    one = op.Expand(x.tape.constant(1.0, x), op.Concat([1, 1], shape_of(x, 2), axis=0))
+    n = len(kernel_shape)
+    if count_include_pad:
+        one = op.Pad(one, [0, 0, *pads[:n], 0, 0, *pads[n:]], x.tape.constant(1.0, x))
+        pads = [0] * 2 * n
+    sums = window_sum(one, kernel_shape, strides, pads, dilations, y)
+    return sums
+
+
+def window_sum(x: Var, kernel_shape, strides, pads, dilations, like: Var) -> Var:
+    """The sum over each window of a [.., 1, …] map, as many windows as `like` has."""
+    n = len(kernel_shape)
+    box = op.Expand(x.tape.constant(1.0, x), [1, 1, *kernel_shape])
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel_shape, dilations)]
+    wide = [*pads[:n], *(p + r + s for p, r, s in zip(pads[n:], reach, strides))]
+    sums = op.Conv(x, box, strides=strides, pads=wide, dilations=dilations)
+    return op.Slice(sums, [0] * n, shape_of(like, 2), list(range(2, 2 + n)))
+
+
+def window_sum_transpose(g: Var, x: Var, kernel_shape, strides, pads, dilations, ceil_mode=0) -> Var:
+    """Every window's cotangent to each of its cells: ConvTranspose with a box, channel by channel."""
+    n = len(kernel_shape)
+    box = op.Expand(g.tape.constant(1.0, g), [1, 1, *kernel_shape])
+    planes = op.Reshape(g, op.Concat([-1, 1], shape_of(g, 2), axis=0))
+    cells = op.Reshape(x, op.Concat([-1, 1], shape_of(x, 2), axis=0))
+    if not ceil_mode:
+        wide = conv_transpose_to(planes, box, cells, strides=strides, pads=pads, dilations=dilations)
+        return reshape_like(wide, x)
+    # With ceil_mode windows may begin or end beyond the padding: widen, and cut from the front only.
+    wide = op.ConvTranspose(planes, box, strides=strides, dilations=dilations, output_padding=[s - 1 for s in strides])
+    axes = list(range(2, 2 + n))
+    return reshape_like(op.Slice(wide, list(pads[:n]), shape_of(cells, 2) + np.array(pads[:n]), axes), x)
+
+
+@avg_pool
+def GlobalAveragePool(g, y, x):
+    cells = [d for d in x.shape[2:]]
+    if all(isinstance(d, int) for d in cells):
+        return (expand_like(g / float(math.prod(int(d or 0) for d in cells)), x),)
+    return (expand_like(g / cast(op.ReduceProd(shape_of(x, 2), keepdims=0), x), x),)
+
+
+@selection
+def GlobalMaxPool(g, y, x):
+    chosen = cast(op.Equal(x, y), x)
+    return (g * chosen / op.ReduceSum(chosen, list(range(2, x.rank)), keepdims=1),)
+
+
+@reduction
+def LpPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, p=2):
+    # y = (Σ|x|^p)^(1/p): g·sign(x)·(|x|/y)^(p-1), zero where the window is all zero.
+    safe = op.Where(op.Equal(y, 0), 1, y)
+    pulled = window_sum_transpose(g / op.Pow(safe, float(p - 1)), x, kernel_shape, strides, pads, dilations, ceil_mode)
+    return (pulled * op.Sign(x) * op.Pow(op.Abs(x), float(p - 1)),)
+
+
+@reduction
+def GlobalLpPool(g, y, x, *, p=2):
+    safe = op.Where(op.Equal(y, 0), 1, y)
+    return (g / op.Pow(safe, float(p - 1)) * op.Sign(x) * op.Pow(op.Abs(x), float(p - 1)),)

@@ -1,0 +1,116 @@
+"""The question that an explanation answers: which score of the model, with respect to which tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .backward import path, refuse
+from .errors import InputError, UnsupportedModelError, choose
+from .graph import Graph, Node
+from .model import Model
+from .tape import Dim, Type
+
+SOFTMAXES = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A graph, the tensor whose elements are the scores, and the tensors that are attributed to."""
+
+    graph: Graph
+    output: str
+    wrt: tuple[str, ...]
+
+    @classmethod
+    def ask(cls, model: Model, output: str | None = None, wrt: str | Sequence[str] | None = None, keep: Iterable[str] = ()) -> Question:
+        """Find the defaults, and refuse names that the model lacks."""
+        named = [wrt] if isinstance(wrt, str) else list(wrt or [])
+        known = model.raw.types
+        for name in (*named, *([output] if output else []), *keep):
+            choose("tensor", name, known)
+        graph = model.graph(frozenset([*named, *([output] if output else []), *keep]))
+        question = cls(graph, output or default_score(graph), tuple(dict.fromkeys(named)) or tuple(default_wrt(graph)))
+        question._check(bool(named))
+        return question
+
+    def _check(self, named: bool) -> None:
+        score = self.graph.types[self.output]
+        if not score.is_float:
+            raise InputError(f"output {self.output!r} is {score}: wanted a float tensor")
+        if score.shape is None:
+            raise UnsupportedModelError(f"the rank of output {self.output!r} is not known to ONNX's shape inference; give output= a tensor of known rank")
+        for name in self.wrt:
+            if not self.graph.types[name].is_float:
+                raise InputError(f"wrt {name!r} is {self.graph.types[name]}: wanted a float tensor; for token ids, the output of their embedding")
+        if named:
+            reach = self.graph.downstream(self.wrt)
+            if self.output not in reach:
+                raise InputError(f"output {self.output!r} does not depend on {', '.join(map(repr, self.wrt))}")
+
+    @cached_property
+    def path(self) -> list[Node]:
+        """The nodes between the attributed tensors and the score."""
+        return path(self.graph, [self.output], self.wrt)
+
+    def require_vjps(self) -> None:
+        """Refuse by name, before anything is written, what has no rule."""
+        refuse([n for n in self.path if n.operator is None], "the backward sweep")
+
+    @cached_property
+    def score(self) -> Type:
+        return self.graph.types[self.output]
+
+    @cached_property
+    def batch(self) -> Dim:
+        """What the batch axis is called: the first symbol of the score that an input shares; else the extent of axis 0, if an input shares that."""
+        inputs, score = self.graph.inputs.values(), self.score.shape or ()
+        symbols = {d for t in inputs for d in t.shape or () if isinstance(d, str)}
+        shared = next((d for d in score if d in symbols), None)
+        if shared is not None or not score:
+            return shared
+        leads = [t.shape[0] for t in inputs if t.shape]
+        if isinstance(score[0], int):
+            return score[0] if score[0] in leads else None
+        return next((d for d in leads if isinstance(d, str)), None)
+
+    def axis(self, name: str) -> int | None:
+        """The batch axis of a tensor; None where it has none and goes along unsplit."""
+        shape = self.graph.types[name].shape
+        if not shape:
+            return None
+        if isinstance(self.batch, str) and self.batch in shape:
+            return shape.index(self.batch)
+        if name in self.graph.inputs:
+            return 0 if self.batch is not None and shape[0] == self.batch else None
+        return 0
+
+    @cached_property
+    def fixed(self) -> int | None:
+        """The batch size that the model is bound to, if it is."""
+        return self.batch if isinstance(self.batch, int) else None
+
+
+def default_score(graph: Graph) -> str:
+    """The first float output, before a trailing Softmax, LogSoftmax or Sigmoid."""
+    output = next((n for n, t in graph.outputs.items() if t.is_float), None)
+    if output is None:
+        raise UnsupportedModelError(f"no output of the model is a float tensor: {', '.join(f'{n} is {t}' for n, t in graph.outputs.items())}")
+    name, node = output, graph.producer.get(output)
+    while node is not None and node.kind == "movement" and node.op_type != "Concat" and len(node.outputs) == 1:
+        name, node = node.inputs[0], graph.producer.get(node.inputs[0])
+    return node.inputs[0] if node is not None and node.op_type in SOFTMAXES else output
+
+
+def default_wrt(graph: Graph) -> list[str]:
+    """The float inputs; for token ids the outputs of the embedding lookups."""
+    floats = [n for n, t in graph.inputs.items() if t.is_float]
+    if floats:
+        return floats
+    ids = graph.downstream(graph.inputs, through=lambda n: n.kind == "movement" and n.op_type not in ("Concat", "Expand"))
+    found = [n.outputs[0] for n in graph.nodes if n.op_type == "Gather" and n.inputs[1] in ids and graph.types[n.outputs[0]].is_float]
+    if not found:
+        listed = ", ".join(f"{n} is {t}" for n, t in graph.inputs.items()) or "there are none"
+        raise UnsupportedModelError(f"no input is a float tensor ({listed}), and no embedding lookup was found: name a float tensor with wrt=")
+    return found

@@ -1,0 +1,1 @@
+"""Propagation rules, and the tables that say which node takes which."""

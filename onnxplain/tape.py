@@ -1,0 +1,340 @@
+"""Write ONNX graphs as formulas.
+
+`op.Relu(x @ w + b)` writes three nodes on the tape of `x` and returns a `Var`. Every node is type-inferred by ONNX's own
+schema as it is written, so a mistake raises on the line that made it. Equal expressions are one node, so a rule may repeat
+itself; what nobody reads is dropped when the model is built. Weights are held by reference: never copied, never hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper
+from onnx.shape_inference import infer_node_outputs
+
+OPSET = 21
+"""The one opset that the emitted graphs use: newer ones lose kernels on several ONNX Runtime providers."""
+IR_VERSION = 10
+SMALL = 1024
+"""Constants up to so many elements are stored in the graph and known while writing; larger ones go by reference."""
+
+Dim = int | str | None
+_OPSET_IMPORTS = [helper.make_opsetid("", OPSET)]
+
+
+@dataclass(frozen=True, eq=False)
+class Type:
+    """Element type and shape of a tensor; `shape` is None where not even the rank is known."""
+
+    dtype: np.dtype | None
+    shape: tuple[Dim, ...] | None
+    proto: onnx.TypeProto
+
+    @classmethod
+    def of(cls, proto: onnx.TypeProto) -> Type:
+        tensor = proto.tensor_type
+        if not proto.HasField("tensor_type") or not tensor.elem_type:
+            return cls(None, None, proto)
+        dims = tensor.shape.dim if tensor.HasField("shape") else None
+        shape = None if dims is None else tuple(_dim(d) for d in dims)
+        return cls(_np_dtype(tensor.elem_type), shape, proto)
+
+    @classmethod
+    def tensor(cls, dtype: Any, shape: Sequence[Dim] | None) -> Type:
+        dtype = np.dtype(dtype)
+        return cls(dtype, None if shape is None else tuple(shape), helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape))
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype is not None and is_float(self.dtype)
+
+    def __str__(self) -> str:
+        shape = "?" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.dtype or 'not a tensor'}[{shape}]"
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Also true of bfloat16, which NumPy itself does not count as floating."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def _dim(d: onnx.TensorShapeProto.Dimension) -> Dim:
+    kind = d.WhichOneof("value")
+    if kind == "dim_value":
+        return d.dim_value if d.dim_value >= 0 else None
+    return (d.dim_param or None) if kind else None
+
+
+@cache
+def _np_dtype(elem_type: int) -> np.dtype:
+    return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+@cache
+def _schema(op_type: str, domain: str) -> onnx.defs.OpSchema:
+    return onnx.defs.get_schema(op_type, OPSET, domain)
+
+
+@dataclass(frozen=True, eq=False)
+class Var:
+    """A value of the graph being written. `value` holds small constants, known while writing."""
+
+    tape: Tape
+    name: str
+    type: Type
+    value: np.ndarray | None = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        assert self.type.dtype is not None, f"{self.name} is not a tensor"
+        return self.type.dtype
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        assert self.type.shape is not None, f"the rank of {self.name} is not known"
+        return self.type.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every dimension is a known number."""
+        return self.type.shape is not None and all(isinstance(d, int) for d in self.type.shape)
+
+    # fmt: off
+    def __add__(x, y): return op.Add(x, y)
+    def __sub__(x, y): return op.Sub(x, y)
+    def __mul__(x, y): return op.Mul(x, y)
+    def __truediv__(x, y): return op.Div(x, y)
+    def __pow__(x, y): return op.Pow(x, y)
+    def __matmul__(x, y): return op.MatMul(x, y)
+    def __radd__(x, y): return op.Add(y, x)
+    def __rsub__(x, y): return op.Sub(y, x)
+    def __rmul__(x, y): return op.Mul(y, x)
+    def __rtruediv__(x, y): return op.Div(y, x)
+    def __neg__(x): return op.Neg(x)
+    def __gt__(x, y): return op.Greater(x, y)
+    def __lt__(x, y): return op.Less(x, y)
+    def __ge__(x, y): return op.GreaterOrEqual(x, y)
+    def __le__(x, y): return op.LessOrEqual(x, y)
+    def __and__(x, y): return op.And(x, y)
+    def __or__(x, y): return op.Or(x, y)
+    def __invert__(x): return op.Not(x)
+    def __bool__(x): raise TypeError("a Var has no value while the graph is written; use op.Where(condition, a, b)")
+    # fmt: on
+
+    __array_ufunc__ = None  # NumPy operands defer to us
+
+
+Operand = Var | np.ndarray | Sequence[int] | int | float | bool | None
+
+
+class _Op:
+    """`op.Conv(x, w, strides=[2, 2])`: inputs are positional, attributes are keywords, names are ONNX's."""
+
+    def __getattr__(self, op_type: str):
+        def emit(*inputs: Operand, outputs: int = 1, **attributes: Any) -> Any:
+            tape = next(v.tape for v in inputs if isinstance(v, Var))
+            return tape.emit(op_type, inputs, outputs, attributes)
+
+        return emit
+
+
+op = _Op()
+
+
+@dataclass(eq=False)
+class Tape:
+    """The graph being written."""
+
+    inputs: dict[str, Var] = field(default_factory=dict)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: dict[str, ir.TensorProtocol | np.ndarray] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    reserved: set[str] = field(default_factory=set)
+    _small: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    _memo: dict[Any, Any] = field(default_factory=dict)
+
+    def name(self, wanted: str) -> str:
+        """`wanted`, or the first free name made from it."""
+        free, k = wanted, 1
+        while free in self.names:
+            free, k = f"{wanted}_{k}", k + 1
+        self.names.add(free)
+        return free
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep public names free for `build`."""
+        self.reserved.update(names)
+        self.names.update(names)
+
+    def input(self, name: str, type: Type) -> Var:
+        """A new graph input; the name is taken as it is."""
+        self.names.add(name)
+        self.inputs[name] = Var(self, name, type)
+        return self.inputs[name]
+
+    def constant(self, value: Any, like: Var | None = None, name: str | None = None) -> Var:
+        """A constant. Python numbers and float arrays take the dtype of `like`; lists of integers are int64."""
+        is_number = isinstance(value, (bool, int, float))
+        value = np.asarray(value)
+        if is_number and like is not None or like is not None and is_float(value.dtype) and like.type.is_float:
+            value = value.astype(like.dtype)
+        elif not is_number and value.size == 0 and value.dtype == np.float64:
+            value = value.astype(np.int64)  # an empty list of axes
+        if value.size > SMALL:
+            return self.weight(name or "constant", value)
+        key = ("constant", value.dtype.str, value.dtype.name, value.shape, value.tobytes())
+        if key not in self._memo:
+            unique = self.name(name or f"c{len(self._small)}")
+            self._small[unique] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), unique)
+            self._memo[key] = Var(self, unique, Type.tensor(value.dtype, value.shape), value)
+        return self._memo[key]
+
+    def weight(self, name: str, tensor: ir.TensorProtocol | np.ndarray) -> Var:
+        """A constant of any size, by reference; the same object again is the same Var."""
+        key = ("weight", id(tensor))
+        if key not in self._memo:
+            dtype = tensor.dtype if isinstance(tensor, np.ndarray) else tensor.dtype.numpy()
+            if int(np.prod(tensor.shape)) <= SMALL:
+                value = np.asarray(tensor if isinstance(tensor, np.ndarray) else tensor.numpy())
+                self._memo[key] = tensor, self.constant(value, name=name)
+            else:
+                unique = self.name(name)
+                self.weights[unique] = tensor
+                self._memo[key] = tensor, Var(self, unique, Type.tensor(dtype, [int(d) for d in tensor.shape]))
+        return self._memo[key][1]
+
+    def emit(
+        self,
+        op_type: str,
+        inputs: Iterable[Operand],
+        outputs: int = 1,
+        attributes: Mapping[str, Any] | Sequence[onnx.AttributeProto] = (),
+        *,
+        names: Sequence[str] | None = None,
+        types: Sequence[Type | None] | None = None,
+        domain: str = "",
+    ) -> Any:
+        """Write one node; returns its output Var, or a tuple of them where `outputs` > 1.
+
+        `names` are kept where free; `types` that are already known save an inference.
+        """
+        inputs = list(inputs)
+        like = next((v for v in inputs if isinstance(v, Var) and v.type.dtype != np.bool_), None)
+        args = [v if v is None or isinstance(v, Var) else self.constant(v, like) for v in inputs]
+        while args and args[-1] is None:
+            args.pop()
+        arg_names = tuple("" if v is None else v.name for v in args)
+        if isinstance(attributes, Mapping):
+            attributes = [helper.make_attribute(k, v) for k, v in sorted(attributes.items()) if v is not None]
+        has_graph = any(a.HasField("g") or a.graphs for a in attributes)
+        key = (op_type, domain, arg_names, outputs, *(a.SerializeToString(deterministic=True) for a in attributes if not has_graph))
+        if has_graph or key not in self._memo:
+            wanted = names or [f"{op_type}_{len(self.nodes)}" + (f"_{k}" if k else "") for k in range(outputs)]
+            node = onnx.NodeProto(op_type=op_type, domain=domain, input=arg_names, output=[self.name(n) if n else "" for n in wanted])
+            node.attribute.extend(attributes)
+            self.nodes.append(node)
+            if types is None or any(t is None or t.shape is None for t, n in zip(types, node.output) if n):
+                inferred = self._infer(node, args)
+                types = [inferred.get(n) or (types[k] if types else None) for k, n in enumerate(node.output)]
+            unknown = Type(None, None, onnx.TypeProto())
+            self._memo[key if not has_graph else id(node)] = tuple(Var(self, n, t or unknown) for n, t in zip(node.output, types))
+            return self._unpack(self._memo[key if not has_graph else id(node)], outputs)
+        return self._unpack(self._memo[key], outputs)
+
+    @staticmethod
+    def _unpack(results: tuple[Var, ...], outputs: int) -> Any:
+        return results[0] if outputs == 1 else results
+
+    def _infer(self, node: onnx.NodeProto, args: Sequence[Var | None]) -> dict[str, Type]:
+        if node.domain not in ("", "ai.onnx"):
+            return {}
+        known = [v for v in args if v is not None]
+        data = {v.name: self._small[v.name] for v in known if v.name in self._small}
+        types = {v.name: v.type.proto for v in known}
+        inferred = infer_node_outputs(_schema(node.op_type, node.domain), node, types, data, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION)
+        return {n: Type.of(t) for n, t in inferred.items()}
+
+    def build(self, outputs: Mapping[str, Var], *, name: str = "onnxplain", metadata: Mapping[str, str] | None = None) -> Emitted:
+        """The model that computes `outputs`; nodes that they do not need are left out."""
+        final, wanted = [], {}
+        for public, v in outputs.items():
+            wanted[public] = v
+            if v.name != public:
+                assert public in self.reserved or public not in self.names, f"the name {public!r} is taken inside the graph"
+                final.append(helper.make_node("Identity", [v.name], [public]))
+        need, kept = {v.name for v in wanted.values()}, []
+        for node in reversed(self.nodes):
+            if not need.isdisjoint(node.output):
+                need.update(_reads(node))
+                kept.append(node)
+        initializers, weights = [t for n, t in self._small.items() if n in need], {}
+        for n, tensor in self.weights.items():
+            if n in need:
+                weights[n] = tensor
+                initializers.append(_placeholder(n, tensor))
+        graph = helper.make_graph(
+            kept[::-1] + final,
+            name,
+            [helper.make_value_info(v.name, v.type.proto) for v in self.inputs.values()],
+            [helper.make_value_info(public, v.type.proto) for public, v in wanted.items()],
+            initializers,
+        )
+        model = helper.make_model(graph, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION, producer_name="onnxplain")
+        helper.set_model_props(model, dict(metadata or {}))
+        return Emitted(model, weights)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """All names that a node reads, those of its subgraphs included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
+            for inner in graph.node:
+                names |= _reads(inner)
+            names.update(o.name for o in graph.output)
+    return names
+
+
+def _placeholder(name: str, tensor: ir.TensorProtocol | np.ndarray) -> onnx.TensorProto:
+    """A tensor whose data is marked as external: ONNX Runtime receives it by reference."""
+    elem = helper.np_dtype_to_tensor_dtype(tensor.dtype) if isinstance(tensor, np.ndarray) else int(tensor.dtype)
+    proto = onnx.TensorProto(name=name, data_type=elem, dims=[int(d) for d in tensor.shape], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", "weights"), ("offset", "0"), ("length", str(tensor.nbytes))):
+        proto.external_data.add(key=key, value=value)
+    return proto
+
+
+@dataclass(frozen=True, eq=False)
+class Emitted:
+    """A written model: a small ModelProto, and beside it the weights that it names, by reference."""
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, ir.TensorProtocol | np.ndarray]
+
+    def array(self, name: str) -> np.ndarray:
+        """The weight as an array: a view wherever it can be one."""
+        tensor = self.weights[name]
+        return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in self.weights.values())
+
+    def to_proto(self) -> onnx.ModelProto:
+        """One self-contained ModelProto, weights copied in."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.proto)
+        for tensor in model.graph.initializer:
+            if tensor.name in self.weights:
+                tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(self.array(tensor.name)), tensor.name))
+        return model
