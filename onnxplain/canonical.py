@@ -51,6 +51,24 @@ def spell_out(model: ir.Model) -> None:
                 node.attributes[name] = ir.Attr(name, kind, value)
             node.attributes.pop("auto_pad", None)
             node.attributes.pop("output_shape", None)
+        elif node.op_type == "Pad" and node.domain == "":
+            _spell_out_axes(node)
+
+
+def _spell_out_axes(pad: ir.Node) -> None:
+    """Give a Pad its axes as an input: ONNX Runtime then leaves it alone.
+
+    Without, it merges zeros that are padded before a pooling into the pooling's own pads, where they no longer count as
+    zeros (seen in 1.31: wrong maxima, or a refusal to load where they are as wide as the window).
+    """
+    rank = len(pad.inputs[0].shape) if pad.inputs[0] is not None and pad.inputs[0].shape is not None else None
+    fuses_well = all(user.op_type == "Conv" for user, _ in pad.outputs[0].uses())
+    if rank is None or fuses_well or len(pad.inputs) > 3 and pad.inputs[3] is not None or pad.graph is None:
+        return
+    axes = ir.Value(name=f"{pad.outputs[0].name}/axes", const_value=ir.tensor(np.arange(rank)), type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([rank]))
+    pad.graph.register_initializer(axes)
+    pad.resize_inputs(4)
+    pad.replace_input_with(3, axes)
 
 
 def _window(node: ir.Node) -> dict[str, Any]:

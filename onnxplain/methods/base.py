@@ -67,20 +67,22 @@ class Point:
         seed = self.chosen * self.y if relevance == "logit" else self.chosen
         return Tensors(backward(self.question.graph, self.env, {self.question.output: seed}, self.question.wrt, rules))
 
+    def elsewhere(self, given: Mapping[str, Var]) -> dict[str, Var]:
+        """Every value of the model at other inputs, or with tensors inside replaced."""
+        own = {n: self.env[n] for n in self.question.graph.inputs}
+        return self.question.graph.write(self.tape, own | dict(given), prefix=f"at{len(self.tape.nodes)}/")
+
     def moved(self, x: Tensors) -> tuple[Point, Callable[[Tensors], Tensors]]:
         """The model at other points, [K, *shape] of each tensor, as one batch; and what takes its results apart again."""
         q = self.question
         steps = next(iter(x.values()))
+        # What lies beside the moved tensors is computed anew, from the inputs repeated.
         given = {n: fold(_repeat(self.env[n], steps, q.axis(n)), q.axis(n)) for n in q.graph.inputs if n not in x}
         given |= {n: fold(v, q.axis(n)) for n, v in x.items()}
-        if not set(q.wrt) <= set(q.graph.inputs):
-            # What lies beside the moved tensors is computed anew, from the inputs repeated.
-            given |= {n: fold(_repeat(self.env[n], steps, q.axis(n)), q.axis(n)) for n in q.graph.inputs if n not in given}
         axis = q.axis(q.output)
         coordinates = None if self.coordinates is None else fold(_repeat(self.coordinates, steps, None if axis is None else 0), None if axis is None else 0)
         weights = None if self.weights is None else fold(_repeat(self.weights, steps, axis), axis)
-        env = q.graph.write(self.tape, given, prefix=f"at{len(self.tape.nodes)}/")
-        return Point(q, env, coordinates, weights), lambda results: results.map(lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results}))
+        return Point(q, self.elsewhere(given), coordinates, weights), lambda results: results.map(lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results}))
 
 
 def _repeat(v: Var, steps: Var, axis: int | None) -> Var:

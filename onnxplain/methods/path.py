@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
@@ -35,7 +36,8 @@ class IntegratedGradients(Average, name="integrated_gradients", complete=True):
     quadrature : str, default "gausslegendre"
         Or "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid".
     baseline : float, array or dict of arrays by tensor, default 0
-        x₀; an array broadcasts over the batch, or has the batch's own size.
+        x₀ of the inputs; an array broadcasts over the batch, or has the batch's own size. A tensor inside the model starts from
+        its value at the inputs' baseline, or from its own entry in the dict.
     inner, inner_params
         The method to average instead of the gradient, and its parameters.
     """
@@ -74,12 +76,24 @@ class IntegratedGradients(Average, name="integrated_gradients", complete=True):
 
 
 def start(f: Point, baseline: Any) -> Tensors:
-    """The baseline of each tensor, in its dtype."""
-    return Tensors({n: f.tape.constant(_checked(array_for(baseline, n, "baseline"), x, n), like=x) for n, x in f.x.items()})
+    """The baseline of each attributed tensor: for one inside the model its value at the inputs' baseline, unless it is named."""
+    given = baseline if isinstance(baseline, Mapping) else {}
+    inputs = [n for n, t in f.question.graph.inputs.items() if t.is_float]
+    inside = [n for n in f.x if n not in f.question.graph.inputs and n not in given]
+    direct = [n for n in f.x if n not in inside or not inputs]
+    x0 = Tensors({n: _constant(f, baseline, n, f.x[n]) for n in direct})
+    if len(x0) < len(f.x):
+        at = f.elsewhere({n: expand_like(_constant(f, baseline, n, f.env[n]), f.env[n]) for n in inputs})
+        x0 |= {n: at[n] for n in inside}
+    return Tensors({n: x0[n] for n in f.x})
+
+
+def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
+    return f.tape.constant(_checked(array_for(baseline, name, "baseline"), x, name), like=x)
 
 
 def _checked(baseline: Any, x: Var, name: str) -> Any:
-    if isinstance(baseline, (int, float)):
+    if isinstance(baseline, (int, float, np.number)):
         return float(baseline)
     array = np.asarray(baseline, np.float64)
     fits = array.ndim <= x.rank and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], x.shape[::-1]))
@@ -144,9 +158,8 @@ class ExpectedGradients(Average, name="expected_gradients"):
         return f.x.map(lambda x, n: op.Unsqueeze(draw["baseline:" + n], [1 + (f.question.axis(n) or 0)]), Tensors({n: n for n in f.x}))
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        x0 = self._baseline(f, draw)
         alpha = Tensors({n: per_sample(draw["alpha"], x, f.question.axis(n)) for n, x in f.x.items()})
-        return x0 + alpha * (f.x - x0)
+        return f.x - (1 - alpha) * (f.x - self._baseline(f, draw))
 
     def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
         return (f.x - self._baseline(f, draw)) * a / float(self.points)
