@@ -78,6 +78,8 @@ softmax = _decorator("softmax")
 normalization = _decorator("normalization")
 reduction = _decorator("reduction")
 quantization = _decorator("quantization")
+recurrent = _decorator("recurrent")
+control = _decorator("control")
 
 
 def zero(*names: str) -> None:

@@ -1,43 +1,13 @@
-"""Named rewrites of the loaded model to the nodes that rules speak of.
-
-A rewrite is a function `(model, keep, log)`: it changes the in-memory model, leaves the tensors named by `keep` with their
-values, and logs what it did. `REWRITES` holds them in the order in which they run; `onnxplain.load(rewrites=…)` chooses.
-"""
+"""Attributes that ONNX leaves to defaults, spelled out, so that rules need no defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir import convenience
 
-from .errors import UnsupportedModelError
-from .graph import Graph
-
-Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
-REWRITES: dict[str, Rewrite] = {}
-
-
-def rewrite(function: Rewrite) -> Rewrite:
-    """Enter a rewrite under its function's name."""
-    REWRITES[function.__name__] = function
-    return function
-
-
-def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
-    """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
-    model, log = source.clone(), []
-    outputs = {v.name for v in model.graph.outputs}
-    for name, function in REWRITES.items():
-        if (only is None or name in only) and not (name in FUSING and fuse is not True):
-            function(model, keep | outputs, log)
-    spell_out(model)
-    return Graph.of(model, log)
-
-
-# ---- always: attributes that ONNX leaves to defaults are spelled out, so that rules need no defaults ----
+from ..errors import UnsupportedModelError
 
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "MaxUnpool", "ConvInteger", "QLinearConv")
 
@@ -123,46 +93,3 @@ def _static(dim: Any, node: ir.Node, what: str) -> int:
     if not isinstance(dim, int):
         raise UnsupportedModelError(f"{node.op_type} {node.name or node.outputs[0].name!r} has auto_pad and strides over an extent known only at run time ({what} is {dim}). Remedy: export with explicit pads or a fixed size.")
     return dim
-
-
-# ---- constants ----
-
-
-def _as_initializer(model: ir.Model, value: ir.Value, tensor: ir.TensorProtocol) -> None:
-    """Replace a node's output by an initializer of the same name."""
-    node = value.producer()
-    constant = ir.Value(name=value.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(list(tensor.shape)), const_value=tensor)
-    _replace(model, value, constant)
-    if node is not None and not any(o.uses() for o in node.outputs):
-        model.graph.remove(node, safe=True)
-    model.graph.register_initializer(constant)
-
-
-def _replace(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
-    convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-
-
-@rewrite
-def constants(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """Constant nodes become initializers, and an Identity of an initializer is that initializer."""
-    for node in list(model.graph):
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        output = node.outputs[0]
-        if node.op_type == "Constant" and (tensor := _constant(node)) is not None:
-            _as_initializer(model, output, tensor)
-        elif node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer() and output.name not in keep:
-            _replace(model, output, node.inputs[0])
-            model.graph.remove(node, safe=True)
-            log.append(f"constants: {output.name} is {node.inputs[0].name if node.inputs else 'constant'}")
-
-
-def _constant(node: ir.Node) -> ir.TensorProtocol | None:
-    for name, dtype in {"value": None, "value_float": np.float32, "value_int": np.int64, "value_floats": np.float32, "value_ints": np.int64}.items():
-        if name in node.attributes:
-            value = node.attributes[name].value
-            return value if dtype is None else ir.tensor(np.array(value, dtype))
-    return None
-
-
-FUSING: set[str] = set()

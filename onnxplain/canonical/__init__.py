@@ -1,0 +1,38 @@
+"""Named rewrites of the loaded model to the nodes that rules speak of.
+
+A rewrite is a function `(model, keep, log)`: it changes the in-memory model, leaves the tensors named by `keep` with their
+names and values, and logs what it did. `REWRITES` holds them in the order in which they run; `onnxplain.load(rewrites=…)`
+chooses among them. What only spells out defaults always happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from ..graph import Graph
+from . import batch, batch_norm, constants, layout, linear  # noqa: F401  (they fill REWRITES, in this order)
+from .registry import ORDER, REWRITES
+from .windows import spell_out
+
+FUSING = ("fuse_batch_norm",)
+"""The rewrites that `fuse=True` stands for."""
+
+
+def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
+    """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
+    model, log = source.clone(), []
+    for name in ORDER:
+        if (only is None or name in only) and (fuse is True or name not in FUSING):
+            before = len(log)
+            REWRITES[name](model, keep | {v.name for v in model.graph.outputs if v.name}, log)
+            if name in ("fold_constants", "symbolic_batch") and len(log) > before:
+                ShapeInferencePass()(model)
+    RemoveUnusedNodesPass()(model)
+    spell_out(model)
+    return Graph.of(model, log)
+
+
+__all__ = ["FUSING", "REWRITES", "canonicalise"]

@@ -1,0 +1,88 @@
+"""Linear layers that exporters take apart, put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx_ir as ir
+
+from .registry import attribute, bypass, constant, is_op, new_constant, rewrite, sole_user
+
+
+@rewrite
+def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """MatMul with a constant matrix plus a constant vector is one Gemm."""
+    for node in list(model.graph):
+        if not is_op(node, "MatMul") or _rank(node.inputs[0]) != 2 or _rank(node.inputs[1]) != 2 or not _is_weight(node.inputs[1]):
+            continue
+        add = sole_user(node.outputs[0], keep)
+        if not is_op(add, "Add"):
+            continue
+        bias = constant(add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0])
+        if bias is None or bias.ndim > 2 or bias.ndim == 2 and bias.shape[0] != 1 or bias.ndim == 0:
+            continue
+        value = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
+        gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], name=node.name, num_outputs=1)
+        gemm.outputs[0].type, gemm.outputs[0].shape, gemm.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{node.outputs[0].name}/gemm"
+        model.graph.insert_before(add, gemm)
+        log.append(f"matmul_add: {node.name or node.outputs[0].name} and its Add are one Gemm")
+        bypass(model, add, gemm.outputs[0])
+        model.graph.remove(node, safe=True)
+
+
+@rewrite
+def bias_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """A constant added to each channel of a convolution, even behind Transpose, Squeeze or Unsqueeze, is its bias."""
+    for node in list(model.graph):
+        if not is_op(node, "Conv", "ConvTranspose") or not _is_weight(node.inputs[1]) or _rank(node.inputs[1]) is None:
+            continue
+        channels = int(node.inputs[1].shape[0 if node.op_type == "Conv" else 1]) * (1 if node.op_type == "Conv" else attribute(node, "group", 1))
+        given = node.inputs[2] if len(node.inputs) > 2 else None
+        if given is not None and constant(given) is None:
+            continue
+        value, axis = node.outputs[0], 1
+        user = sole_user(value, keep)
+        while user is not None and (moved := _through(user, axis)) is not None:
+            value, axis = user.outputs[0], moved
+            user = sole_user(value, keep)
+        if not is_op(user, "Add") or user.inputs[0] is user.inputs[1]:
+            continue
+        bias = constant(user.inputs[1] if user.inputs[0] is value else user.inputs[0])
+        rank = _rank(value)
+        if bias is None or rank is None or bias.ndim > rank or bias.size not in (1, channels):
+            continue
+        spread = (1,) * (rank - bias.ndim) + bias.shape
+        if any(d != 1 for a, d in enumerate(spread) if a != axis):
+            continue
+        old = constant(given) if given is not None else np.zeros(channels, bias.dtype)
+        node.resize_inputs(3)
+        node.replace_input_with(2, new_constant(model, f"{node.inputs[1].name}/bias", (old + bias.reshape(-1)).astype(bias.dtype)))
+        log.append(f"bias_add: {user.name or user.outputs[0].name} is the bias of {node.op_type} {node.name or node.outputs[0].name}")
+        bypass(model, user, value)
+
+
+def _through(node: ir.Node, axis: int) -> int | None:
+    """Where an axis goes through a node that only moves axes; None if the node does more."""
+    rank = _rank(node.inputs[0])
+    if rank is None:
+        return None
+    if is_op(node, "Transpose"):
+        perm = attribute(node, "perm", list(range(rank))[::-1])
+        return list(perm).index(axis)
+    if is_op(node, "Squeeze", "Unsqueeze") and len(node.inputs) > 1 and (axes := constant(node.inputs[1])) is not None:
+        if is_op(node, "Squeeze"):
+            dropped = {int(a) % rank for a in axes}
+            return None if axis in dropped else axis - sum(a < axis for a in dropped)
+        whole = rank + axes.size
+        new = {int(a) % whole for a in axes}
+        return [a for a in range(whole) if a not in new][axis]
+    return None
+
+
+def _rank(value: ir.Value | None) -> int | None:
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def _is_weight(value: ir.Value | None) -> bool:
+    return value is not None and value.is_initializer()

@@ -1,0 +1,68 @@
+"""The table of rewrites, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import convenience
+
+Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
+REWRITES: dict[str, Rewrite] = {}
+ORDER = ("constants", "fold_constants", "sink_transposes", "matmul_add", "bias_add", "fuse_batch_norm")
+
+
+def rewrite(function: Rewrite) -> Rewrite:
+    """Enter a rewrite under its function's name."""
+    assert function.__name__ in ORDER, function.__name__
+    REWRITES[function.__name__] = function
+    return function
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """A value's array, if it is an initializer."""
+    return value.const_value.numpy() if value is not None and value.is_initializer() and value.const_value is not None else None
+
+
+def new_constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer with a free name made from `name`."""
+    taken, free, k = model.graph.initializers, name, 1
+    while free in taken:
+        free, k = f"{name}_{k}", k + 1
+    value = ir.Value(name=free, type=ir.TensorType(ir.DataType.from_numpy(array.dtype)), shape=ir.Shape(array.shape), const_value=ir.tensor(array, name=free))
+    model.graph.register_initializer(value)
+    return value
+
+
+def replace_value(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
+    """Everything that reads `old`, the graph's outputs included, reads `new`."""
+    convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def bypass(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
+    """Remove `node`: its only output is from now on `value`, which takes over its name."""
+    old = node.outputs[0]
+    name, shape = old.name, old.shape
+    replace_value(model, old, value)
+    model.graph.remove(node, safe=True)
+    old.name, value.name = f"{name}/gone", name
+    value.shape = shape if shape is not None else value.shape
+
+
+def sole_user(value: ir.Value, keep: Collection[str]) -> ir.Node | None:
+    """The only node that reads a value which nobody named."""
+    users = list(value.uses())
+    return users[0][0] if len(users) == 1 and value.name not in keep and not value.is_graph_output() else None
+
+
+def attribute(node: ir.Node, name: str, default):
+    """An attribute's plain value."""
+    return node.attributes[name].value if name in node.attributes else default
+
+
+def is_op(node: ir.Node | None, *op_types: str) -> bool:
+    """Whether the node is one of these standard operators."""
+    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
+
+
