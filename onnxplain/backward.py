@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .errors import UnsupportedModelError
-from .graph import Graph, Node
+from .graph import Graph, Node, reads
 from .ops.shapes import cast, typed, unbroadcast, zeros
 from .tape import Var
 
@@ -59,37 +59,20 @@ def active_values(graph: Graph, wrt: Iterable[str]) -> set[str]:
     """The float values that depend on `wrt` through operators with a derivative."""
     active = set(wrt)
     for node in graph.nodes:
-        if active.isdisjoint(node.inputs) and active.isdisjoint(_captures(node)):
-            continue
-        if node.kind == "zero":
-            continue
-        active.update(o for o in node.outputs if o and (graph.types[o].dtype is None or graph.types[o].is_float))
+        if node.kind != "zero" and not active.isdisjoint(reads(node)):
+            active.update(o for o in node.outputs if o and (graph.types[o].dtype is None or graph.types[o].is_float))
     return active
 
 
 def path(graph: Graph, outputs: Iterable[str], wrt: Iterable[str]) -> list[Node]:
     """The nodes between `wrt` and `outputs`, in the graph's order."""
     active, need, nodes = active_values(graph, wrt), set(outputs), []
-    stop = set(wrt)
     for node in reversed(graph.nodes):
-        if need.isdisjoint(node.outputs) or active.isdisjoint(node.outputs):
-            continue
-        if all(o in stop or o not in need for o in node.outputs) and not _upstream(graph, node, stop):
-            continue
-        nodes.append(node)
-        need.update(i for i in (*node.inputs, *_captures(node)) if i in active)
+        reached = [i for i in reads(node) if i in active]
+        if reached and not need.isdisjoint(node.outputs):
+            nodes.append(node)
+            need.update(reached)
     return nodes[::-1]
-
-
-def _captures(node: Node) -> list[str]:
-    from .graph import captured, subgraphs
-
-    return [c for g in subgraphs(node.proto) for c in captured(g)]
-
-
-def _upstream(graph: Graph, node: Node, wrt: set[str]) -> bool:
-    """Whether another tensor of `wrt` lies above a node that itself makes one of them."""
-    return not wrt.isdisjoint(node.inputs) or any(i in graph.downstream(wrt - set(node.outputs)) for i in node.inputs)
 
 
 def missing(graph: Graph, outputs: Iterable[str], wrt: Iterable[str]) -> list[Node]:
@@ -122,7 +105,7 @@ def backward(
     carried: dict[str, Var] = dict(seeds)
     for node in reversed(nodes):
         arrived = [carried.get(o) for o in node.outputs]
-        if all(g is None for g in arrived):
+        if all(g is None for g in arrived) or arrived[0] is None and not node.operator.many:
             continue
         inputs = tuple(env[i] if i else None for i in node.inputs)
         outputs = tuple(env[o] if o else None for o in node.outputs)
@@ -131,4 +114,4 @@ def backward(
             if r is not None:
                 name = node.inputs[k]
                 carried[name] = carried[name] + r if name in carried else r
-    return {name: typed(replace(carried[name]), env[name]) if name in carried else zeros(env[name]) for name in wrt}
+    return {name: typed(carried[name], env[name]) if name in carried else zeros(env[name]) for name in wrt}

@@ -1,133 +1,340 @@
-"""Bring any model to the one opset that rules and emitted graphs speak, with ONNX's own tools."""
+"""Bring any model to the one opset that rules and emitted graphs speak, with ONNX's own tools.
+
+Every function here takes a light copy, whose big weights are inputs (see `onnxplain.model`), and may change it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
 import onnx
 import onnx.checker
 import onnx.inliner
+import onnx.parser
 import onnx.shape_inference
 import onnx.version_converter
 from onnx import helper
 
-from .errors import InvalidModelError, UnsupportedModelError
+from .errors import InvalidModelError, UnsupportedModelError, one_line
 from .graph import subgraphs
 from .tape import IR_VERSION, OPSET
 
 LOWEST = 7
+STANDARD = ("", "ai.onnx", "ai.onnx.preview")
+EXPANDED = frozenset({"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"})
+"""Operators of `OPSET` that the rules see only as the simpler ones that ONNX defines them by."""
+_NESTED = 8
+_HOME = "onnxplain.expanded"
 
 
 def to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Check, inline functions, convert to `OPSET`, and infer shapes; the model is a light copy and may be changed."""
+    """Check, inline functions, bring to `OPSET`, and infer shapes."""
     _check(model)
     if model.functions:
         model = _edge("inline its functions", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
-    version = _version(model)
+    for n in nodes_of(model.graph):
+        n.domain = "" if n.domain == "ai.onnx" else n.domain
+    version = next((o.version for o in model.opset_import if o.domain in STANDARD[:2]), OPSET)
     if version < LOWEST:
-        raise UnsupportedModelError(f"the model has opset {version}; onnxplain takes {LOWEST} and newer: convert it with onnx.version_converter")
-    if version > OPSET:
-        _lower(model, version)
-    elif version < OPSET:
+        raise UnsupportedModelError(f"the model has opset {version}; onnxplain takes {LOWEST} and newer. Remedy: convert it with onnx.version_converter.")
+    if version < OPSET:
         model = _raise(model, version)
+    model = _expand(model)
+    _set_version(model, OPSET)
     model.ir_version = IR_VERSION
-    return _edge("infer its shapes", lambda: onnx.shape_inference.infer_shapes(model, data_prop=True))
+    return infer(model)
 
 
-def _edge(what: str, action):
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of subgraphs included."""
+    for g in graphs_of(graph):
+        yield from g.node
+
+
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all that its nodes hold."""
+    yield graph
+    for n in graph.node:
+        for g in subgraphs(n):
+            yield from graphs_of(g)
+
+
+def _edge(what: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
     """Run one of ONNX's C++ tools; its exceptions become one clear line."""
     try:
         return action()
     except Exception as error:
-        raise InvalidModelError(f"ONNX could not {what}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+        raise InvalidModelError(f"ONNX could not {what}: {one_line(error)}") from None
 
 
 def _check(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        unknown = {n.domain for n in model.graph.node} - {o.domain for o in model.opset_import} - {"", "ai.onnx"}
-        hint = f" (domains without an opset_import: {', '.join(sorted(unknown))})" if unknown else ""
-        raise InvalidModelError(f"the model fails ONNX's checker: {_first_line(error)}{hint}") from None
-
-
-def _version(model: onnx.ModelProto) -> int:
-    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OPSET)
+    except Exception as error:  # ValidationError, and others where strings are no UTF-8
+        imported = {o.domain for o in model.opset_import} | set(STANDARD)
+        unknown = sorted({n.domain for n in nodes_of(model.graph)} - imported)
+        hint = f" (no opset_import names the domains {', '.join(unknown)})" if unknown else ""
+        raise InvalidModelError(f"the model fails ONNX's checker: {one_line(error)}{hint}") from None
 
 
 def _set_version(model: onnx.ModelProto, version: int) -> None:
-    others = [o for o in model.opset_import if o.domain not in ("", "ai.onnx")]
+    others = [o for o in model.opset_import if o.domain not in (*STANDARD, _HOME)]
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", version), *others])
+
+
+# ---- shapes ----
+
+
+def infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the types that follow from its inputs. What it declares itself only fills the gaps that remain.
+
+    Declared shapes are often stale (traced at batch 1, then made symbolic at the inputs), and ONNX would believe them.
+    """
+    declared = {v.name: v.type for g in graphs_of(model.graph) for v in (*g.value_info, *g.output) if v.type.HasField("tensor_type")}
+    for g in graphs_of(model.graph):
+        del g.value_info[:]
+        for v in g.output:
+            if v.type.HasField("tensor_type"):
+                v.type.tensor_type.ClearField("shape")
+    inferred = _infer(model)
+    symbols = {d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim if not d.dim_value}
+    found = types_of(inferred)
+    gaps = {name: filled for name, told in declared.items() if (filled := _filled(found.get(name), told, symbols)) is not None}
+    if not gaps:
+        return inferred
+    for g in graphs_of(model.graph):
+        own = {v.name for v in g.output}
+        for v in g.output:
+            v.type.CopyFrom(gaps.get(v.name, v.type))
+        made = [o for n in g.node for o in n.output if o in gaps and o not in own]
+        g.value_info.extend(onnx.ValueInfoProto(name=o, type=gaps[o]) for o in made)
+    return _infer(model)
+
+
+def types_of(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """The types that are known, subgraphs' included; to be asked of a model after `infer`."""
+    types = {}
+    for g in graphs_of(model.graph):
+        types |= {t.name: helper.make_tensor_type_proto(t.data_type, t.dims) for t in g.initializer}
+        types |= {v.name: v.type for v in (*g.input, *g.value_info, *g.output)}
+    return types
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    return _edge("infer its shapes", lambda: onnx.shape_inference.infer_shapes(model, data_prop=True))
+
+
+def _filled(found: onnx.TypeProto | None, told: onnx.TypeProto, symbols: set[str]) -> onnx.TypeProto | None:
+    """`found` with its gaps filled from the declared type; None where that tells nothing new.
+
+    A declared symbol is believed where an input has it, a declared number only where no input has a symbol.
+    """
+    known = found is not None and found.tensor_type.HasField("shape")
+    if known and len(found.tensor_type.shape.dim) != len(told.tensor_type.shape.dim) or not told.tensor_type.HasField("shape") and found is not None:
+        return None
+    filled, news = onnx.TypeProto(), not known
+    filled.CopyFrom(told)
+    for k, d in enumerate(filled.tensor_type.shape.dim):
+        old = found.tensor_type.shape.dim[k] if known else onnx.TensorShapeProto.Dimension()
+        believed = d.dim_param in symbols if d.HasField("dim_param") else d.dim_value > 0 and not symbols
+        if old.HasField("dim_value") or old.dim_param in symbols or not believed:
+            d.CopyFrom(old)
+        else:
+            news = True
+    return filled if news else None
 
 
 # ---- up ----
 
 
 def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    hardmax = [n.name or n.output[0] for n in _nodes(model.graph) if version < 13 and n.op_type == "Hardmax"]
-    if hardmax:
-        raise UnsupportedModelError(f"Hardmax of opset {version} flattens its input, which cannot be converted: {', '.join(hardmax)}. Remedy: re-export at opset 13 or newer.")
-    asymmetric = {n.output[0] for n in _nodes(model.graph) if version < 11 and _is_linear_resize(n)}
+    nodes = [n for n in nodes_of(model.graph) if n.domain == ""]
+    _refuse(nodes, "Hardmax", version < 13, "flattens its input")
+    _refuse(nodes, "Scan", version < 9, "scans each sample of a batch apart")
+    _refuse([n for n in nodes if _attribute(n, "spatial", 1) == 0], "BatchNormalization", version < 9, "has statistics for each place (spatial = 0)")
+    read = {i for n in nodes_of(model.graph) for i in n.input} | {o.name for g in graphs_of(model.graph) for o in g.output}
+    for n in nodes:
+        if n.op_type in ("Dropout", "BatchNormalization"):  # the converter stumbles over outputs of training, though nobody reads them
+            while len(n.output) > 1 and n.output[-1] not in read:
+                n.output.pop()
+    _refuse([n for n in nodes if len(n.output) > 1], "Dropout", version < 12, "has a mask that is read")
+    _refuse([n for n in nodes if len(n.output) > 1], "BatchNormalization", version < 14, "has outputs of training that are read")
+    resized = {n.output[0] for n in nodes if version < 11 and n.op_type in ("Upsample", "Resize")}
     model = _edge(f"convert opset {version} to {OPSET}", lambda: onnx.version_converter.convert_version(model, OPSET))
-    for n in _nodes(model.graph):
-        if n.op_type == "Resize" and n.output[0] in asymmetric:
+    for n in nodes_of(model.graph):
+        if n.op_type == "Resize" and n.output[0] in resized:
             # The converter leaves half_pixel, the newer default, where the old operators were asymmetric.
-            kept = [a for a in n.attribute if a.name != "coordinate_transformation_mode"]
+            kept = [a for a in n.attribute if a.name not in ("coordinate_transformation_mode", "nearest_mode")]
             del n.attribute[:]
-            n.attribute.extend([*kept, helper.make_attribute("coordinate_transformation_mode", "asymmetric")])
+            n.attribute.extend([*kept, helper.make_attribute("coordinate_transformation_mode", "asymmetric"), helper.make_attribute("nearest_mode", "floor")])
     return model
 
 
-def _is_linear_resize(n: onnx.NodeProto) -> bool:
-    mode = next((a.s for a in n.attribute if a.name == "mode"), b"nearest")
-    return n.op_type in ("Upsample", "Resize") and mode != b"nearest"
+def _attribute(n: onnx.NodeProto, name: str, default: Any) -> Any:
+    return next((helper.get_attribute_value(a) for a in n.attribute if a.name == name), default)
 
 
-def _nodes(graph: onnx.GraphProto):
-    """All nodes, those of subgraphs included."""
-    for n in graph.node:
-        yield n
-        for g in subgraphs(n):
-            yield from _nodes(g)
+def _refuse(nodes: list[onnx.NodeProto], op_type: str, applies: bool, why: str) -> None:
+    """Say which nodes of an old opset have a meaning that newer ones cannot express."""
+    named = [n.name or n.output[0] for n in nodes if n.op_type == op_type]
+    if applies and named:
+        raise UnsupportedModelError(f"{op_type} of this old opset {why}, which opset {OPSET} cannot say: {', '.join(named)}. Remedy: export with opset 14 or newer.")
 
 
-# ---- down: newer operators by their own function bodies, the others by name ----
+# ---- down: newer operators by the bodies that define them, the others by name ----
 
 
-def _lower(model: onnx.ModelProto, version: int) -> None:
-    """Newer opsets mostly added types: a node that the older schema also describes keeps its meaning under it."""
-    born_later = sorted({n.op_type for n in _nodes(model.graph) if n.domain in ("", "ai.onnx") and not _fits(n)})
-    for _ in range(8):  # a body may hold functions again
-        born_later = sorted({n.op_type for n in _nodes(model.graph) if n.domain in ("", "ai.onnx") and not _fits(n)})
-        if not born_later:
-            break
-        ids = [("", op_type) for op_type in born_later]
-        try:
-            inlined = onnx.inliner.inline_selected_functions(model, ids, exclude=False, inline_schema_functions=True)
-        except Exception:
-            break
-        if inlined.SerializeToString() == model.SerializeToString():
-            break
-        model.CopyFrom(inlined)
-    if born_later:
-        raise UnsupportedModelError(f"the model has opset {version}, and these operators cannot be written in opset {OPSET}: {', '.join(born_later)}. Remedy: export with opset {OPSET} or lower.")
-    _set_version(model, OPSET)
+def _expand(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write the operators that `OPSET` lacks as those that it has.
+
+    Newer opsets mostly added types: a node that the older schema also describes keeps its meaning under it.
+    """
+    for _ in range(_NESTED):  # a body may hold such operators again
+        if not (nodes := [n for n in nodes_of(model.graph) if not _stays(n)]):
+            return model
+        version = {o.domain or "": o.version for o in model.opset_import}
+        types = types_of(infer(_copy(model)))
+        bodies = [_body(n, types, version) for n in nodes]
+        if stuck := {n.op_type: None for n, body in zip(nodes, bodies) if body is None}:
+            raise UnsupportedModelError(f"opset {OPSET} cannot say what {', '.join(stuck)} of opset {version['']} do. Remedy: export with opset {OPSET} or lower.")
+        for k, (n, body) in enumerate(zip(nodes, bodies)):
+            body.domain, body.name = n.domain, n.op_type = _HOME, f"{n.op_type}_{k}"
+        model.functions.extend(bodies)
+        model.opset_import.append(helper.make_opsetid(_HOME, 1))
+        model = _edge("write newer operators as older ones", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
+        _set_version(model, version[""])
+    raise UnsupportedModelError(f"the operators of this model are nested too deeply: {', '.join(sorted({n.op_type for n in nodes}))}")
 
 
-def _fits(n: onnx.NodeProto) -> bool:
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _stays(n: onnx.NodeProto) -> bool:
     """Whether the schema of `OPSET` describes the node: same operator, its attributes, its number of inputs and outputs."""
-    try:
-        old = onnx.defs.get_schema(n.op_type, OPSET, "")
-    except onnx.defs.SchemaError:
+    if n.domain not in STANDARD:
+        return True
+    old = _schema(n.op_type, OPSET, n.domain)
+    if old is None or n.op_type in EXPANDED:
         return False
-    new = onnx.defs.get_schema(n.op_type, "")
+    new = onnx.defs.get_schema(n.op_type, n.domain)
     for a in n.attribute:
         if a.name not in old.attributes:
-            default = new.attributes[a.name].default_value if a.name in new.attributes else None
-            if default is None or helper.get_attribute_value(a) != (helper.get_attribute_value(default) if default.name else None):
+            default = new.attributes[a.name].default_value if a.name in new.attributes else onnx.AttributeProto()
+            if helper.get_attribute_value(a) != (helper.get_attribute_value(default) if default.name else None):
                 return False
     return len(n.input) <= old.max_input and len(n.output) <= old.max_output
+
+
+@cache
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, version, domain) if domain in STANDARD[:2] else None
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str, int]) -> onnx.FunctionProto | None:
+    """What the node means, as a function of simpler operators; None where nothing simpler is known.
+
+    ONNX's inliner would do this itself, but not where an optional input in the middle is omitted.
+    """
+    if (text := _BODIES.get(n.op_type)) is not None:
+        body = onnx.parser.parse_function(text(n))
+    else:
+        schema = onnx.defs.get_schema(n.op_type, version.get(n.domain, 1), n.domain)
+        full = onnx.NodeProto()
+        full.CopyFrom(n)
+        given = {a.name for a in n.attribute}
+        full.attribute.extend(a.default_value for name, a in schema.attributes.items() if name not in given and a.default_value.name)
+        del n.attribute[:]
+        n.attribute.extend(full.attribute)
+        if schema.has_context_dependent_function:
+            known = [types.get(i, onnx.TypeProto()).SerializeToString() for i in n.input]
+            data = _edge(f"expand {n.op_type} {n.name or n.output[0]!r}", lambda: schema.get_context_dependent_function(full.SerializeToString(), known))
+            body = onnx.FunctionProto.FromString(data)
+        elif schema.has_function:
+            body = onnx.FunctionProto()
+            body.CopyFrom(schema.function_body)
+        else:
+            return None
+    own = next((o.version for o in body.opset_import if o.domain == ""), version[""])
+    del body.opset_import[:]
+    body.opset_import.extend([helper.make_opsetid("", own if own <= OPSET else version[""])])
+    return body
+
+
+def _cumulative_product(n: onnx.NodeProto) -> str:
+    """All prefixes side by side along a new axis, ones behind each end, and their products."""
+    older, newer = ("j", "i") if not _attribute(n, "reverse", 0) else ("i", "j")
+    keep = f"Less({older}, {newer})" if _attribute(n, "exclusive", 0) else f"LessOrEqual({older}, {newer})"
+    return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
+    CumProd (x, axis) => (y) {{
+        zero = Constant <value_int = 0> ()
+        one = Constant <value_int = 1> ()
+        first = Constant <value_ints = [0]> ()
+        second = Constant <value_ints = [1]> ()
+        given = Cast <to = 7> (axis)
+        at = Reshape (given, second)
+        shape = Shape (x)
+        rank = Shape (shape)
+        negative = Less (at, first)
+        shifted = Add (at, rank)
+        a = Where (negative, shifted, at)
+        a1 = Add (a, second)
+        n = Gather (shape, a)
+        n0 = Squeeze (n, first)
+        places = Range (zero, n0, one)
+        i = Unsqueeze (places, second)
+        j = Unsqueeze (places, first)
+        keep = {keep}
+        trailing = Sub (rank, a1)
+        ones = Expand (second, trailing)
+        wide = Concat <axis = 0> (n, n, ones)
+        mask = Reshape (keep, wide)
+        xs = Unsqueeze (x, a)
+        neutral = CastLike (one, x)
+        factors = Where (mask, xs, neutral)
+        y = ReduceProd <keepdims = 0> (factors, a1)
+    }}"""
+
+
+def _tensor_scatter(n: onnx.NodeProto) -> str:
+    """The update's places along the axis, from where each sample starts to write."""
+    axis, circular = _attribute(n, "axis", -2), _attribute(n, "mode", b"linear") == b"circular"
+    start = "Reshape (write_indices, minus)" if len(n.input) > 2 and n.input[2] else "Identity (first)"
+    return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
+    TensorScatter (past_cache, update, write_indices) => (present_cache) {{
+        zero = Constant <value_int = 0> ()
+        one = Constant <value_int = 1> ()
+        first = Constant <value_ints = [0]> ()
+        second = Constant <value_ints = [1]> ()
+        minus = Constant <value_ints = [-1]> ()
+        axis = Constant <value_ints = [{axis}]> ()
+        given = {start}
+        shape = Shape (update)
+        rank = Shape (shape)
+        extents = Shape (past_cache)
+        n = Gather (shape, axis)
+        n0 = Squeeze (n, first)
+        steps = Range (zero, n0, one)
+        ones = Expand (second, rank)
+        along = ScatterElements (ones, axis, minus)
+        across = ScatterElements (ones, first, minus)
+        places = Reshape (steps, along)
+        starts = Reshape (given, across)
+        linear = Add (starts, places)
+        extent = Gather (extents, axis)
+        indices = {"Mod (linear, extent)" if circular else "Identity (linear)"}
+        wide = Expand (indices, shape)
+        present_cache = ScatterElements <axis = {axis}> (past_cache, wide, update)
+    }}"""
+
+
+_BODIES: dict[str, Callable[[onnx.NodeProto], str]] = {"CumProd": _cumulative_product, "TensorScatter": _tensor_scatter}
+"""Operators whose schemas have no body."""

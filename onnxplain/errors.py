@@ -26,6 +26,11 @@ class SessionError(OnnxplainError):
     """ONNX Runtime refused to load or to run a graph."""
 
 
+def one_line(error: BaseException) -> str:
+    """What went wrong below us, in one line that is not endless."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known, else an `InputError` with the nearest known names."""
     known = list(known)

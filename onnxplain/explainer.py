@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,19 +15,20 @@ import onnx
 from tqdm import tqdm
 
 from . import target as targets
-from .backward import backward
-from .errors import InputError, choose
-from .explanation import Explanation, _jsonable
+from .errors import InputError
+from .explanation import Explanation, jsonable
 from .files import replacing
 from .memory import points_per_run
-from .methods import Average, Method, Point, method
+from .methods import Average, Method, method
 from .model import Model, load
 from .question import Question
 from .session import Session
-from .tape import Emitted, Tape, Type, Var
+from .tape import Emitted, Type
 from .tensors import Tensors
+from .write import SCORE, SHAPE, TARGET, Writer
 
-SCORE, TARGET = "onnxplain/score", "onnxplain/target"
+Arrays = dict[str, np.ndarray]
+PROMISED = "onnxplain/promised"
 
 
 class Explainer:
@@ -68,97 +69,40 @@ class Explainer:
         batch_size: int | None = None,
         **params: Any,
     ) -> None:
-        self.method = method if isinstance(method, Method) else _method(method, params)
+        self.method = _method(method, params)
+        if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
+            raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
         self.source: Model = load(model, fuse=fuse)
         self.question = Question.ask(self.source, output, wrt, keep=self.method.keep)
         self.question.require_vjps()
-        if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
-            raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
         self.batch_size = batch_size
         self.providers = providers
+        self._writer = Writer(self.question, self.method)
         self._sessions: dict[tuple[str, bool], Session] = {}
         for line in self.method.warnings(self.question):
             warnings.warn(line, stacklevel=2)
 
-    # ---- writing ----
-
-    def _point(self, tape: Tape, weighted: bool) -> tuple[Point, dict[str, Var]]:
-        """The model at x, on a fresh tape, with the target as an input."""
-        q = self.question
-        inputs = {n: tape.input(n, t) for n, t in q.graph.inputs.items()}
-        tape.reserve((*self._names.values(), SCORE, TARGET))
-        env = q.graph.write(tape, inputs)
-        y, axis = env[q.output], q.axis(q.output)
-        if weighted:
-            return Point(q, env, None, tape.input(self._target_name, y.type)), env
-        given = tape.input(self._target_name, targets.index_type(q.score, axis))
-        return Point(q, env, targets.resolve(y, given, axis)), env
-
-    @property
-    def _target_name(self) -> str:
-        return "target" if "target" not in self.question.graph.inputs else "onnxplain_target"
-
-    @property
-    def _names(self) -> dict[str, str]:
-        """The names of the attributions in emitted models."""
-        one = len(self.question.wrt) == 1
-        return {n: "attribution" if one else f"attribution:{n}" for n in self.question.wrt}
-
-    def _own_outputs(self, f: Point, env: Mapping[str, Var]) -> dict[str, Var]:
-        return {n: env[n] for n in self.question.graph.outputs}
-
-    def _write(self, form: str, weighted: bool = False) -> Emitted:
-        """One of the emitted models: "whole" (what is saved), "plain", "forward", "piece"."""
-        tape = Tape()
-        f, env = self._point(tape, weighted)
-        facts = {} if weighted else {TARGET: f.coordinates}
-        if form == "forward":
-            outputs = {**self._own_outputs(f, env), SCORE: f.score(), **facts}
-        elif form == "piece":
-            assert isinstance(self.method, Average)
-            statistics = self.method.statistics(f, self._drawn_inputs(tape, f))
-            outputs = {f"{k}:{n}": v for k, s in enumerate(statistics) for n, v in s.items()}
-        elif form == "scores":
-            assert isinstance(self.method, Average)
-            at, _ = f.moved(self.method.point(f, self._drawn_inputs(tape, f)))
-            outputs = {SCORE: at.score()}
-        else:
-            attributions = self.method.explanation(f)
-            outputs = {**self._own_outputs(f, env), **{self._names[n]: v for n, v in attributions.items()}}
-            if form == "plain":
-                outputs |= {SCORE: f.score(), **facts}
-        outputs = {n: v for n, v in outputs.items() if v is not None}
-        return tape.build(outputs, metadata=self._metadata if form == "whole" else None)
-
-    def _drawn_inputs(self, tape: Tape, f: Point) -> dict[str, Var]:
-        """The numbers that tell the points apart, as inputs with the steps on axis 0."""
-        assert isinstance(self.method, Average)
-        shapes = {n: tuple(d if isinstance(d, int) else 1 for d in v.shape) for n, v in f.x.items()}
-        example = self.method.draws(self.question, shapes, range(1), range(1))
-        like = next(iter(f.x.values()))
-        k = 1 if self.question.fixed is not None else "steps"
-        return {n: tape.input(f"draw:{n}", Type.tensor(like.dtype, [k, *(None for _ in v.shape[1:])])) for n, v in example.items()}
-
-    @cached_property
-    def _metadata(self) -> dict[str, str]:
-        return {
-            "onnxplain.version": importlib.metadata.version("onnxplain"),
-            "onnxplain.method": self.method.name,
-            "onnxplain.params": json.dumps(self.method.params, default=_jsonable),
-            "onnxplain.output": self.question.output,
-            "onnxplain.wrt": json.dumps(list(self.question.wrt)),
-            "onnxplain.target_input": self._target_name,
-            "onnxplain.source_sha256": self.source.sha256,
-        }
-
     def _session(self, form: str, weighted: bool) -> Session:
+        """The session of one form of the emitted model, made at its first use."""
         if (form, weighted) not in self._sessions:
-            self._sessions[form, weighted] = Session(self._write(form, weighted), self.providers)
+            self._sessions[form, weighted] = Session(getattr(self._writer, form)(weighted), self.providers)
         return self._sessions[form, weighted]
+
+    # ---- as a file ----
 
     @cached_property
     def _whole(self) -> Emitted:
-        return self._write("whole")
+        return self._writer.whole(
+            {
+                "onnxplain.version": importlib.metadata.version("onnxplain"),
+                "onnxplain.method": self.method.name,
+                "onnxplain.params": json.dumps(self.method.params, default=jsonable),
+                "onnxplain.output": self.question.output,
+                "onnxplain.wrt": json.dumps(list(self.question.wrt)),
+                "onnxplain.target_input": self._writer.target_name,
+                "onnxplain.source_sha256": self.source.sha256,
+            }
+        )
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -176,13 +120,14 @@ class Explainer:
         with replacing(path) as temporary:
             temporary.write_bytes(self.model.SerializeToString())
 
-    # ---- running ----
+    # ---- run ----
 
     def fit(self, X: Any) -> Explainer:
         """Learn from data, for the methods that do."""
         raise InputError(f"{self.method.name} learns nothing from data: call explain")
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
+        """The same as `explain`."""
         return self.explain(inputs, target)
 
     def explain(self, inputs: Any, target: Any = None, *, progress: bool = False) -> Explanation:
@@ -200,170 +145,166 @@ class Explainer:
         -------
         Explanation
         """
+        q = self.question
         feeds = self._feeds(inputs)
         n = self._batch_of(feeds)
-        wanted = self._parse(target, n, feeds)
-        weighted = wanted.dtype.kind == "f"
-        averaged = isinstance(self.method, Average)
-        per_run = self.batch_size or points_per_run(self.question, feeds, self.method)
-        samples = self.question.fixed or max(1, min(per_run, n))
-        pieces: list[dict[str, np.ndarray]] = []
-        total = -(-n // samples) * (self._average.points if averaged else 1)
-        with tqdm(total=total, desc=self.method.name, unit="run" if not averaged else "step", disable=not progress) as bar:
-            for start in range(0, n, samples):
-                rows = range(start, min(start + samples, n))
-                part = self._part(feeds, rows, n) | {self._target_name: self._rows(wanted, rows, weighted)}
-                if averaged:
-                    pieces.append(self._averaged(part, rows, weighted, max(1, per_run // len(rows)), bar))
+        wanted = self._target(target, n, feeds)
+        per_run = self.batch_size or points_per_run(q, feeds, self.method)
+        size = q.fixed or (max(1, min(per_run, n)) if q.batch is not None else n)
+        pieces: list[Arrays] = []
+        points = self.method.points if isinstance(self.method, Average) else 1
+        with tqdm(total=n * points, desc=self.method.name, unit="point", disable=not progress) as bar:
+            for start in range(0, n, size):
+                rows = range(start, min(start + size, n))
+                part = self._part(feeds, wanted, rows, size)
+                if isinstance(self.method, Average):
+                    piece = self._averaged(part, rows, per_run, bar)
                 else:
-                    pieces.append(self._session("plain", weighted).run(part))
-                    bar.update()
-        return self._explanation(pieces, feeds, wanted, n)
+                    piece = self._session("plain", _weighted(wanted)).run(part)
+                    bar.update(len(rows))
+                pieces.append(self._cut(piece, len(rows), size))
+        return self._explanation(pieces, feeds, wanted)
 
-    def _averaged(self, part: dict[str, np.ndarray], rows: range, weighted: bool, steps: int, bar: Any) -> dict[str, np.ndarray]:
-        """One part of the batch, its steps in pieces that fit; sums in float64."""
-        m = self._average
+    def _part(self, feeds: Arrays, wanted: np.ndarray, rows: range, size: int) -> Arrays:
+        """Some samples of the batch with their targets; a model of fixed batch size gets the last sample again until it is full."""
+        q = self.question
+        axes = {n: q.axis(n) for n in feeds} | {self._writer.target_name: q.axis(q.output) if _weighted(wanted) else 0}
+        values = feeds | {self._writer.target_name: wanted}
+        if q.batch is None:
+            return values
+        padded = [min(r, rows.stop - 1) for r in range(rows.start, rows.start + (q.fixed or len(rows)))]
+        return {k: v if (a := axes[k]) is None or len(padded) == v.shape[a] and len(rows) == v.shape[a] else np.take(v, padded, axis=a) for k, v in values.items()}
+
+    def _cut(self, piece: Arrays, n: int, size: int) -> Arrays:
+        """Drop what was padded."""
+        if self.question.fixed is None or n == size:
+            return piece
+        return {k: v if (a := self._result_axis(k)) is None else np.take(v, range(n), axis=a) for k, v in piece.items()}
+
+    def _averaged(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:
+        """One part of the batch, its points in pieces that fit; the statistics are kept in float64."""
+        m, q = self.method, self.question
+        assert isinstance(m, Average)
+        weighted = _weighted(part[self._writer.target_name])
         forward = self._session("forward", weighted).run(part)
         if not weighted:
-            part = part | {self._target_name: forward[TARGET] if forward[TARGET].shape[1] != 1 else forward[TARGET][:, 0]}
-        shapes = self._shapes(part, forward)
-        if self.question.fixed is not None:
-            steps = 1
-        whole, done = None, 0
+            part = part | {self._writer.target_name: _squeezed(forward[TARGET])}
+        shapes = {n: part[n].shape if n in part else tuple(d if isinstance(d, int) else 1 for d in q.graph.types[n].shape or ()) for n in q.wrt}
         session = self._session("piece", weighted)
-        while done < m.points:
-            chosen = range(done, min(done + steps, m.points))
-            raw = session.run(part | self._drawn(m.draws(self.question, shapes, chosen, rows)))
-            count = 1 + max(int(k.partition(":")[0]) for k in raw)
-            piece = [Tensors({n: raw[f"{k}:{n}"].astype(np.float64) for n in self.question.wrt}) for k in range(count)]
-            whole = piece if whole is None else m.merge(whole, piece, done, len(chosen))
-            done = chosen.stop
-            bar.update(len(chosen))
+        size = 1 if q.fixed is not None else max(1, per_run // len(rows))
+        whole: list[Tensors] | None = None
+        for start in range(0, m.points, size):
+            steps = range(start, min(start + size, m.points))
+            raw = session.run(part | self._draw(m.draws(q, shapes, steps, rows)))
+            count = len(raw) // len(q.wrt)
+            piece = [Tensors({n: raw[f"{k}:{n}"].astype(np.float64) for n in q.wrt}) for k in range(count)]
+            whole = piece if whole is None else list(m.merge(whole, piece, start, len(steps)))
+            bar.update(len(steps) * len(rows))
         assert whole is not None
-        out = {self._names[n]: v for n, v in m.finish(whole).items()}
-        if m.complete and m.ends:
-            out["onnxplain/promised"] = self._promised(part, weighted)
-        return forward | out
+        results = forward | {self._writer.names[n]: v for n, v in m.finish(whole).items()}
+        if m.ends:
+            first, last = (self._session("scores", weighted).run(part | self._draw({k: v[i : i + 1] for k, v in m.ends.items()}))[SCORE] for i in (0, 1))
+            results[PROMISED] = last.astype(np.float64) - first
+        return results
 
-    def _promised(self, part: dict[str, np.ndarray], weighted: bool) -> np.ndarray:
-        """The difference of scores between the ends of the path."""
-        m = self._average
-        session = self._session("scores", weighted)
-        ends = [session.run(part | self._drawn({k: v[i : i + 1] for k, v in m.ends.items()}))[SCORE] for i in (0, 1)]
-        return ends[1].astype(np.float64) - ends[0]
-
-    @property
-    def _average(self) -> Average:
-        assert isinstance(self.method, Average)
-        return self.method
-
-    def _drawn(self, draws: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _draw(self, draws: Mapping[str, np.ndarray]) -> Arrays:
         dtype = self.question.graph.types[self.question.wrt[0]].dtype
         return {f"draw:{k}": np.asarray(v, dtype) for k, v in draws.items()}
 
-    def _shapes(self, part: Mapping[str, np.ndarray], forward: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-        """The attributed tensors' shapes for one sample along the batch axis."""
-        shapes = {}
-        for n in self.question.wrt:
-            if n in part:
-                shapes[n] = part[n].shape
-            else:
-                types = self.question.graph.types[n].shape or ()
-                shapes[n] = tuple(d if isinstance(d, int) else 1 for d in types)
-        return shapes
+    def _result_axis(self, key: str) -> int | None:
+        """The batch axis of a result."""
+        q = self.question
+        if key in (SCORE, TARGET, PROMISED):
+            return 0
+        tensor = next((n for n, name in self._writer.names.items() if name == key), key)
+        return q.axis(tensor) if q.batch is not None else None
 
-    def _explanation(self, pieces: Sequence[dict[str, np.ndarray]], feeds: dict[str, np.ndarray], wanted: np.ndarray, n: int) -> Explanation:
+    def _explanation(self, pieces: Sequence[Arrays], feeds: Arrays, wanted: np.ndarray) -> Explanation:
         q = self.question
 
-        def joined(key: str, axis: int | None) -> np.ndarray:
-            return pieces[0][key] if axis is None or len(pieces) == 1 else np.concatenate([p[key] for p in pieces], axis)
+        def joined(key: str) -> np.ndarray:
+            axis = self._result_axis(key)
+            return pieces[0][key] if len(pieces) == 1 or axis is None else np.concatenate([p[key] for p in pieces], axis)
 
-        dtype = {name: q.graph.types[name].dtype for name in q.wrt}
-        attributions = {name: joined(key, q.axis(name)).astype(dtype[name], copy=False) for name, key in self._names.items()}
-        outputs = {name: joined(name, q.axis(name)) for name in q.graph.outputs}
-        resolved = wanted
-        if TARGET in pieces[0]:
-            resolved = joined(TARGET, 0)
-            resolved = resolved[:, 0] if resolved.shape[1] == 1 else resolved
+        attributions = {n: joined(key).astype(q.graph.types[n].dtype, copy=False) for n, key in self._writer.names.items()}
+        outputs = {n: joined(n) for n in q.graph.outputs}
+        resolved = _squeezed(joined(TARGET)) if TARGET in pieces[0] else wanted
         delta = None
-        if "onnxplain/promised" in pieces[0]:
-            total = sum(a.astype(np.float64).sum(tuple(i for i in range(a.ndim) if i != q.axis(name))) for name, a in attributions.items())
-            delta = np.asarray(total - joined("onnxplain/promised", 0))
+        if PROMISED in pieces[0]:
+            total = sum(a.astype(np.float64).sum(tuple(i for i in range(a.ndim) if i != q.axis(n))) for n, a in attributions.items())
+            delta = np.asarray(total - joined(PROMISED))
         return Explanation(attributions, outputs, resolved, self.method.name, self.method.params, delta, feeds)
 
-    # ---- checking what comes in ----
+    # ---- check what comes in ----
 
-    def _feeds(self, inputs: Any) -> dict[str, np.ndarray]:
+    def _feeds(self, inputs: Any) -> Arrays:
         types = self.question.graph.inputs
+        listed = ", ".join(map(repr, types))
         if not isinstance(inputs, Mapping):
             if len(types) != 1:
-                raise InputError(f"the model has {len(types)} inputs: give a dict with {', '.join(map(repr, types))}")
+                raise InputError(f"the model has {len(types)} inputs: give a dict with {listed}")
             inputs = {next(iter(types)): inputs}
-        unknown = [n for n in inputs if n not in types]
-        if unknown or len(inputs) < len(types):
-            lacking = [n for n in types if n not in inputs]
-            raise InputError(f"the model's inputs are {', '.join(map(repr, types))}" + (f"; {', '.join(map(repr, unknown))} is none of them" if unknown else "") + (f"; {', '.join(map(repr, lacking))} is missing" if lacking else ""))
-        return {n: _checked(n, inputs[n], t) for n, t in types.items()}
+        wrong = [f"{n!r} is none of them" for n in inputs if n not in types] + [f"{n!r} is missing" for n in types if n not in inputs]
+        if wrong:
+            raise InputError(f"the model's inputs are {listed}; {'; '.join(wrong)}")
+        return {n: _checked(n, inputs[n], t, self.question.axis(n)) for n, t in types.items()}
 
-    def _batch_of(self, feeds: Mapping[str, np.ndarray]) -> int:
-        q = self.question
-        sizes = {n: v.shape[a] for n, v in feeds.items() if (a := q.axis(n)) is not None}
+    def _batch_of(self, feeds: Arrays) -> int:
+        sizes = {n: v.shape[a] for n, v in feeds.items() if (a := self.question.axis(n)) is not None}
         if len(set(sizes.values())) > 1:
             raise InputError(f"the inputs' batch sizes differ: {', '.join(f'{n} has {d}' for n, d in sizes.items())}")
-        n = next(iter(sizes.values()), 1)
-        if n == 0:
+        if 0 in sizes.values():
             raise InputError("the batch is empty: wanted at least one sample")
-        if q.fixed is not None and n % q.fixed:
-            raise InputError(f"the model is bound to batches of {q.fixed}, got {n} samples: give a multiple")
-        return n
+        return next(iter(sizes.values()), 1)
 
-    def _parse(self, target: Any, n: int, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _target(self, target: Any, n: int, feeds: Arrays) -> np.ndarray:
+        """The target as the emitted models take it."""
         q = self.question
         axis = q.axis(q.output)
-        shape = [n if a == axis and sizes_known(q) else d for a, d in enumerate(q.score.shape or ())]
-        if any(not isinstance(d, int) for d in shape) and target is not None:
-            # Sizes that depend on the input: ask the model.
-            part = self._part(feeds, range(n if q.fixed is None else q.fixed), n)
-            session = self._session("shape", False)
-            got = session.run(part)["onnxplain/shape"]
-            shape = [n if a == axis else int(d) for a, d in enumerate(got)]
-        return targets.parse(target, [d if isinstance(d, int) else 1 for d in shape], axis)
-
-    def _part(self, feeds: Mapping[str, np.ndarray], rows: range, n: int) -> dict[str, np.ndarray]:
-        """Some samples of the batch; what has no batch axis goes along."""
-        if len(rows) == n:
-            return dict(feeds)
-        return {k: v if (a := self.question.axis(k)) is None else np.take(v, rows, axis=a) for k, v in feeds.items()}
-
-    def _rows(self, wanted: np.ndarray, rows: range, weighted: bool) -> np.ndarray:
-        axis = self.question.axis(self.question.output) if weighted else 0
-        taken = wanted if axis is None else np.take(wanted, rows, axis=axis) if len(rows) != wanted.shape[axis] else wanted
-        return taken.astype(self.question.score.dtype) if weighted else taken
+        shape = [n if a == axis and q.batch is not None else d for a, d in enumerate(q.score.shape or ())]
+        if any(not isinstance(d, int) for d in shape):
+            if target is None and axis is not None and isinstance(shape[axis], int):
+                shape = [d if isinstance(d, int) else 1 for d in shape]
+            else:  # sizes that depend on the input: ask the model
+                unknown = np.zeros([1] * (1 if len(shape) == 1 + (axis is not None) else 2), np.int64)
+                part = self._part(feeds, np.repeat(unknown, n, 0), range(min(n, q.fixed or n)), n)
+                shape = [n if a == axis and q.batch is not None else int(d) for a, d in enumerate(self._session("shape", False).run(part)[SHAPE])]
+        return targets.parse(target, [int(d or 0) for d in shape], axis).astype(q.score.dtype if _is_weights(target) else np.int64)
 
 
-def sizes_known(q: Question) -> bool:
-    return q.batch is not None
+def _is_weights(target: Any) -> bool:
+    return isinstance(target, np.ndarray) and target.dtype.kind == "f"
 
 
-def _method(name: str, params: Mapping[str, Any]) -> Method:
-    return method(name, params)
+def _weighted(target: np.ndarray) -> bool:
+    """Whether a checked target weighs the output's elements, instead of naming one."""
+    return target.dtype != np.int64
 
 
-def _checked(name: str, value: Any, wanted: Type) -> np.ndarray:
+def _squeezed(coordinates: np.ndarray) -> np.ndarray:
+    """[N, 1] as [N]."""
+    return coordinates[:, 0] if coordinates.shape[1] == 1 else coordinates
+
+
+def _method(name: str | Method, params: Mapping[str, Any]) -> Method:
+    return name if isinstance(name, Method) else method(name, params)
+
+
+def _checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarray:
     """An input as an array of the right dtype and shape, or one clear line."""
     try:
         array = np.asarray(value)
     except ValueError:
         raise InputError(f"input {name!r} is no regular array: wanted {wanted}") from None
     if wanted.dtype is None:
-        raise InputError(f"input {name!r} is not a tensor")
+        raise InputError(f"input {name!r} is not a tensor: only tensors can be given")
     if array.dtype != wanted.dtype:
-        kinds = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}.get(wanted.dtype.kind, "f")
-        if array.dtype.kind not in kinds:
+        accepted = "fiu" if wanted.is_float else {"i": "iu", "u": "iu", "b": "b"}.get(wanted.dtype.kind, "")
+        if array.dtype.kind not in accepted:
             raise InputError(f"input {name!r} has dtype {array.dtype}, wanted {wanted.dtype}")
         array = array.astype(wanted.dtype)
     shape = wanted.shape
-    if shape is not None and (len(shape) != array.ndim or any(isinstance(d, int) and d != e and i > 0 for i, (d, e) in enumerate(zip(shape, array.shape)))):
+    if shape is not None and (len(shape) != array.ndim or any(isinstance(d, int) and d != e and a != axis for a, (d, e) in enumerate(zip(shape, array.shape)))):
         raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}")
     if wanted.is_float and not np.isfinite(array).all():
         raise InputError(f"input {name!r} holds NaN or infinity")
@@ -409,38 +350,3 @@ def explain(
     """
     explainer = Explainer(model, method, output=output, wrt=wrt, fuse=fuse, providers=providers, batch_size=batch_size, **params)
     return explainer.explain(inputs, target, progress=progress)
-
-
-def vjp(model: Any, outputs: Iterable[str] | None = None, wrt: Iterable[str] | None = None, *, prefix: str = "grad_") -> onnx.ModelProto:
-    """The model with its vector-Jacobian product.
-
-    Parameters
-    ----------
-    model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
-    outputs : list of str, optional
-        The outputs whose cotangents come in; by default all float outputs.
-    wrt : list of str, optional
-        The tensors whose cotangents go out; by default all float inputs.
-    prefix : str, default "grad_"
-        Names the new inputs `prefix + output` and the new outputs `prefix + tensor`.
-
-    Returns
-    -------
-    onnx.ModelProto
-        The model's inputs and outputs, and the new ones.
-    """
-    loaded = load(model)
-    outputs = [n for n, t in loaded.outputs.items() if t.is_float] if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
-    wrt = [n for n, t in loaded.inputs.items() if t.is_float] if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
-    for name in (*outputs, *wrt):
-        choose("tensor", name, loaded.raw.types)
-    if not outputs or not wrt:
-        raise InputError("a vector-Jacobian product needs at least one float output and one float tensor to differentiate by")
-    graph = loaded.graph(frozenset([*outputs, *wrt]))
-    tape = Tape()
-    inputs = {n: tape.input(n, t) for n, t in graph.inputs.items()}
-    tape.reserve(prefix + n for n in (*outputs, *wrt))
-    env = graph.write(tape, inputs)
-    seeds = {n: tape.input(prefix + n, env[n].type) for n in outputs}
-    pulled = backward(graph, env, seeds, wrt)
-    return tape.build({**{n: env[n] for n in graph.outputs}, **{prefix + n: v for n, v in pulled.items()}}).to_proto()

@@ -55,7 +55,7 @@ class Explanation:
         arrays["target"] = self.target
         if self.delta is not None:
             arrays["delta"] = self.delta
-        facts = json.dumps({"method": self.method, "params": self.params}, default=_jsonable)
+        facts = json.dumps({"method": self.method, "params": self.params}, default=jsonable)
         path = Path(path)
         with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, facts=np.array(facts), **arrays)
@@ -82,7 +82,8 @@ class Explanation:
         return show(self, **options)
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """What JSON lacks: arrays as lists, long ones as a word about them."""
     if isinstance(value, np.ndarray):
         return value.tolist() if value.size <= 64 else f"array {list(value.shape)}"
     if isinstance(value, np.generic):

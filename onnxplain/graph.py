@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import onnx
@@ -77,7 +77,7 @@ class Graph:
         """Read an in-memory model; weights stay where they are."""
         g = model.graph
         constants = {v.name: v.const_value for v in g.initializers.values()}
-        nodes = [Node(ir.to_proto(n)) for n in g]
+        nodes = [Node(ir.serde.serialize_node(n)) for n in g]
         types = {v.name: _type(v) for v in (*g.inputs, *g.initializers.values(), *(o for n in g for o in n.outputs))}
         return cls(
             {v.name: types[v.name] for v in g.inputs if v.name not in constants},
@@ -181,10 +181,15 @@ def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
 
 
 def _type(value: ir.Value) -> Type:
-    if value.type is None:
-        return Type(None, None, onnx.TypeProto())
+    if isinstance(value.type, ir.TensorType) and value.dtype is not None:
+        dims = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+        return _tensor_type(int(value.dtype), dims)
     proto = onnx.TypeProto()
-    ir.serde.serialize_type_into(proto, value.type)
-    if value.shape is not None:
-        ir.serde.serialize_shape_into(proto, value.shape)
+    if value.type is not None:
+        ir.serde.serialize_type_into(proto, value.type)
     return Type.of(proto)
+
+
+@cache
+def _tensor_type(elem_type: int, dims: tuple[int | str | None, ...] | None) -> Type:
+    return Type.of(helper.make_tensor_type_proto(elem_type, dims))

@@ -50,28 +50,32 @@ def read(paths: Sequence[str | Path], model: Model, preprocessing: Preprocessing
         pictures = [preprocessing.picture(p) for p in files]
         arrays = [_fitted(preprocessing.array(p, wanted.dtype or np.dtype(np.float32)), wanted, name) for p in pictures]
     elif sort == ".npy":
-        arrays = [_fitted(_load(p), wanted, name) for p in files]
+        arrays = [_fitted(load_array(p), wanted, name) for p in files]
     else:
         tables = [_table(p) for p in files]
         features = tables[0][1]
         arrays = [_rows(rows, wanted, name, p) for (rows, _), p in zip(tables, files)]
     if len({a.shape[1:] for a in arrays}) > 1:
         raise InputError(f"inputs differ in shape: {', '.join(f'{p.name} {list(a.shape[1:])}' for p, a in zip(files, arrays))}; a batch needs one shape")
-    names = [p.stem if len(a) == 1 else f"{p.stem}[{i}]" for p, a in zip(files, arrays) for i in range(len(a))]
+    names = [p.name if len(a) == 1 else f"{p.name}[{i}]" for p, a in zip(files, arrays) for i in range(len(a))]
     return Batch({name: np.concatenate(arrays)}, names, pictures, features)
 
 
 def _fitted(array: np.ndarray, wanted: Type, name: str) -> np.ndarray:
     """A sample or a batch as a batch: the missing batch axis is added, and pixels are laid out flat where the input is flat."""
     shape = wanted.shape
-    if shape is None or array.ndim == len(shape):
+    if shape is None or _like(array.shape[1:], shape[1:]):
         return array
-    if array.ndim == len(shape) - 1:
-        return array[None]
     inner = shape[1:]
+    if _like(array.shape, inner):
+        return array[None]
     if all(isinstance(d, int) for d in inner) and prod(inner) == array.size:  # type: ignore[arg-type]
         return array.reshape(1, *inner)  # type: ignore[arg-type]
     raise InputError(f"input {name!r}: got an array of shape {list(array.shape)}, wanted {wanted} or one sample of it")
+
+
+def _like(got: Sequence[int], wanted: Sequence[Any]) -> bool:
+    return len(got) == len(wanted) and all(g == w for g, w in zip(got, wanted) if isinstance(w, int))
 
 
 def _rows(rows: np.ndarray, wanted: Type, name: str, path: Path) -> np.ndarray:
@@ -114,7 +118,7 @@ def _number(cell: str) -> bool:
     return True
 
 
-def _load(path: Path) -> Any:
+def load_array(path: Path) -> Any:
     """What NumPy saved; pickles are refused."""
     try:
         return np.load(path, allow_pickle=False)
@@ -126,7 +130,7 @@ def _from_npz(files: Sequence[Path], model: Model) -> Batch:
     if len(files) > 1:
         raise InputError(f"one .npz file holds a whole batch, got {len(files)}")
     path = files[0]
-    with _load(path) as archive:
+    with load_array(path) as archive:
         try:
             arrays = {k: archive[k] for k in archive.files}
         except Exception as error:
@@ -138,4 +142,4 @@ def _from_npz(files: Sequence[Path], model: Model) -> Batch:
         raise InputError(f"{path.name} lacks the model's input {', '.join(map(repr, lacking))}; it holds {', '.join(map(repr, arrays)) or 'nothing'}")
     feeds = {n: arrays[n] if len(model.inputs) > 1 else _fitted(arrays[n], t, n) for n, t in model.inputs.items()}
     count = max((len(a) for a in feeds.values() if a.ndim), default=1)
-    return Batch(feeds, [path.stem if count == 1 else f"{path.stem}[{i}]" for i in range(count)])
+    return Batch(feeds, [path.name if count == 1 else f"{path.name}[{i}]" for i in range(count)])

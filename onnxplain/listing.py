@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .backward import gradient
+from .backward import active_values, gradient
 from .errors import UnsupportedModelError, choose
 from .graph import Graph, Node
 from .methods import METHODS
@@ -66,6 +66,8 @@ class Coverage:
     nodes: tuple[NodeCoverage, ...]
     methods: Mapping[str, bool]
     """Whether a method has a rule for every node."""
+    reached: bool = True
+    """Whether any derivative gets from the score to the attributed tensors; where none does, no method is of use."""
 
     def ok(self, method: str) -> bool:
         """Whether `method` has a rule for every node."""
@@ -85,11 +87,13 @@ class Coverage:
         rows += [(n.name, n.op, n.kind or "?", "yes" if n.vjp else "no", _some(n.lacking, len(self.methods))) for n in self.nodes]
         widths = [max(len(r[c]) for r in rows) for c in range(5)]
         lines += ["", *("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows)]
-        return "\n".join([*lines, *(["", *self.remedies] if self.missing else [])])
+        return "\n".join([*lines, *(["", *self.remedies] if self.remedies else [])])
 
     @property
     def remedies(self) -> list[str]:
         """One line for each operator that lacks something."""
+        if not self.reached:
+            return [f"{self.output}: no derivative reaches it from {', '.join(self.wrt)}, every attribution would be zero; explain another output="]
         groups: dict[tuple[str, str], list[NodeCoverage]] = {}
         for n in self.missing:
             groups.setdefault((n.op, n.remedy), []).append(n)
@@ -120,7 +124,8 @@ def check(model: Any, *, output: str | None = None, wrt: Any = None) -> Coverage
     """
     q = Question.ask(load(model), output, wrt)
     nodes = tuple(_cover(q.graph, n) for n in q.path)
-    return Coverage(q.output, q.wrt, nodes, {m: not any(m in n.lacking for n in nodes) for m in sorted(METHODS)})
+    reached = q.output in active_values(q.graph, q.wrt)
+    return Coverage(q.output, q.wrt, nodes, {m: reached and not any(m in n.lacking for n in nodes) for m in sorted(METHODS)}, reached)
 
 
 def _cover(graph: Graph, node: Node) -> NodeCoverage:

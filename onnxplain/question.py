@@ -13,6 +13,7 @@ from .model import Model
 from .tape import Dim, Type
 
 SOFTMAXES = ("Softmax", "LogSoftmax", "Sigmoid")
+RESHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +98,21 @@ def default_score(graph: Graph) -> str:
     output = next((n for n, t in graph.outputs.items() if t.is_float), None)
     if output is None:
         raise UnsupportedModelError(f"no output of the model is a float tensor: {', '.join(f'{n} is {t}' for n, t in graph.outputs.items())}")
-    name, node = output, graph.producer.get(output)
-    while node is not None and node.kind == "movement" and node.op_type != "Concat" and len(node.outputs) == 1:
-        name, node = node.inputs[0], graph.producer.get(node.inputs[0])
-    return node.inputs[0] if node is not None and node.op_type in SOFTMAXES else output
+    chain = _moved_from(graph, output)
+    last = graph.producer.get(chain[-1])
+    if last is None or last.op_type not in SOFTMAXES:
+        return output
+    # Old Softmaxes work on a flattened copy: the score is the tensor before it that has the output's layout.
+    before = _moved_from(graph, last.inputs[0])
+    return next((n for n in before if graph.types[n].shape == graph.types[output].shape), before[0])
+
+
+def _moved_from(graph: Graph, name: str) -> list[str]:
+    """The tensor and those before it that hold the same elements in another shape."""
+    chain = [name]
+    while (node := graph.producer.get(chain[-1])) is not None and node.op_type in RESHAPING:
+        chain.append(node.inputs[0])
+    return chain
 
 
 def default_wrt(graph: Graph) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-
+from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .registry import activation, product, register, selection, total, zero
 from .shapes import cast, step
@@ -33,11 +33,6 @@ def _mish(x: Var, y: Var) -> Var:
     return t + x * s * (1 - t * t)
 
 
-def _swish(x: Var, y: Var, alpha: float = 1.0) -> Var:
-    s = op.Sigmoid(alpha * x)
-    return s + alpha * x * s * (1 - s)
-
-
 def _celu(x: Var, y: Var, alpha: float = 1.0) -> Var:
     return op.Exp(op.Min(x, 0) / alpha)
 
@@ -62,10 +57,9 @@ ACTIVATIONS = {
     "Celu": _celu,
     "Selu": _selu,
     "HardSigmoid": lambda x, y, alpha=0.2, beta=0.5: alpha * _between(y, 0, 1),
-    "HardSwish": lambda x, y: step(x - 3) + _between(x, -3, 3) * (x / 3 + 0.5),
+    "HardSwish": lambda x, y: cast(x >= 3, x) + _between(x, -3, 3) * (x / 3 + 0.5),
     "Gelu": _gelu,
     "Mish": _mish,
-    "Swish": _swish,
     "Shrink": lambda x, y, bias=0.0, lambd=0.5: cast((x > lambd) | (x < -lambd), x),
 }
 FUNCTIONS = {
@@ -98,11 +92,19 @@ for _name, _derivative in (ACTIVATIONS | FUNCTIONS).items():
 
 @activation
 def Clip(g, y, x, low=None, high=None):
-    # By y against the bounds: torch's convention, the derivative is one on the bounds themselves.
+    dx = g  # on the bounds themselves the slope is one, as in torch
     for bound, inside in ((low, op.GreaterOrEqual), (high, op.LessOrEqual)):
         if bound is not None:
-            g = g * cast(inside(x, bound), x)
-    return g, None, None
+            dx = dx * cast(inside(x, bound), x)
+
+    # Where the bounds cross, y is the upper one.
+    def d_low():
+        return g * cast(x < low if high is None else (x < low) & (low <= high), x)
+
+    def d_high():
+        return g * cast((x if low is None else op.Max(x, low)) > high, x)
+
+    return dx, d_low, d_high
 
 
 @activation
@@ -112,6 +114,8 @@ def PRelu(g, y, x, slope):
 
 @activation
 def Dropout(g, y, x, ratio=None, training_mode=None, *, seed=None):
+    if training_mode is not None and (training_mode.value is None or training_mode.value.any()):
+        raise UnsupportedModelError(f"Dropout {y.name!r} is in training mode, so that its output is random. Remedy: export the model for inference.")
     return g, None, None
 
 
@@ -157,16 +161,16 @@ def Pow(g, y, x, p):
     if p.value is not None and p.value.size == 1 and float(p.value.item()) == 2:
         dx = 2 * g * x
     else:
-        # x = 0 with p = 0 must not give 0 · ∞.
         slope = exponent * op.Pow(x, exponent - 1)
-        dx = g * op.Where(op.Equal(exponent, 0), 0, slope)
+        # x = 0 with p = 0 must not give 0 · ∞.
+        dx = g * (slope if p.value is not None and p.value.all() else op.Where(op.Equal(exponent, 0), 0, slope))
     # x^p log x tends to zero with x; a negative base has no derivative by p.
     return dx, lambda: g * y * op.Log(op.Where(x > 0, x, 1))
 
 
 @product
 def Mod(g, y, x, divisor, *, fmod=0):
-    return g, -g * op.Round((x - y) / divisor)
+    return g, lambda: -g * op.Round((x - y) / divisor)
 
 
 # ---- selections: ties share the cotangent equally in Max and Min, as in ReduceMax ----
@@ -187,4 +191,5 @@ def Max(g, y, *xs):
 
 # ---- zero almost everywhere ----
 
-zero("Ceil", "Floor", "Round", "Sign")
+zero("Ceil", "Floor", "Round", "Sign", "Not", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsInf", "IsNaN")
+zero("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")

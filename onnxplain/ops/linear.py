@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-
-
 import numpy as np
 
 from ..tape import Var, op
-from .registry import linear, product
-from .shapes import dim, mT, shape_of, typed, unbroadcast
+from .registry import linear, movement, product
+from .shapes import dim, mT, reshape, reshape_like, shape_of, typed
 
 # ---- matrices ----
 
@@ -24,14 +22,14 @@ def MatMul(g, y, a, b):
 
     def da():
         d = g @ mT(b)
-        return unbroadcast(op.Squeeze(d, [-2]), op.Squeeze(a, [-2])) if row else d
+        return op.Squeeze(d, [-2]) if row else d
 
     def db():
         if not column and b.rank == 2 and a.rank > 2:  # one matrix for all: one product, no sum over the batch
-            flat = [op.Reshape(v, op.Concat([-1], dim(v, -1), axis=0)) for v in (a, g)]
-            return mT(flat[0]) @ flat[1]
+            rows, sent = (reshape(v, -1, dim(v, -1)) for v in (a, g))
+            return mT(rows) @ sent
         d = mT(a) @ g
-        return unbroadcast(op.Squeeze(d, [-1]), op.Squeeze(b, [-1])) if column else d
+        return op.Squeeze(d, [-1]) if column else d
 
     return da, db
 
@@ -45,6 +43,15 @@ def Gemm(g, y, a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
         return op.Gemm(g, a, alpha=alpha, transA=1, transB=transA) if transB else op.Gemm(a, g, alpha=alpha, transA=1 - transA)
 
     return da, db, (lambda: beta * g)
+
+
+@product
+def Det(g, y, x):
+    # The cofactor of (i, j) is the determinant with row i replaced by the unit vector j: right for singular matrices too.
+    eye = _eye(dim(x, -1), x)
+    row = op.Unsqueeze(eye, [1, 3])
+    replaced = op.Unsqueeze(x, [-3, -4]) * (1 - row) + row * op.Unsqueeze(eye, [0, 2])
+    return (op.Unsqueeze(g, [-1, -2]) * op.Det(replaced),)
 
 
 @product
@@ -107,7 +114,7 @@ def _diagonal_shape(n: Var, i: int, j: int, rank: int) -> Var:
 def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
     window = dict(strides=strides, pads=pads, dilations=dilations)
     return (
-        conv_transpose_to(g, w, x, group=group, **window),
+        conv_transpose_to(g, w, x, kernel_shape=kernel_shape, group=group, **window),
         lambda: _kernel_cotangent(x, g, w, group=group, **window),
         lambda: _channel_sum(g),
     )
@@ -125,18 +132,17 @@ def ConvTranspose(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations,
     return dx, lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
 
 
-def conv_transpose_to(g: Var, w: Var, x: Var, *, strides, pads, dilations, group=1) -> Var:
+def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, dilations, group=1) -> Var:
     """The transpose of a convolution, from its output's cotangent to the extent of its input x."""
     n = len(strides)
-    kernel = w.shape[2:]
     begin, end = pads[:n], pads[n:]
-    reach = [d * (k - 1) for k, d in zip(kernel, dilations)] if all(isinstance(k, int) for k in kernel) else None
-    if reach and all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
+    reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations)]
+    if all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
         flipped = _flip(_swap_channels(w, group), n)
         turned = [r - p for p, r in zip(pads, reach * 2)]
         return typed(op.Conv(g, flipped, pads=turned, dilations=dilations, group=group), x)
     extent = x.shape[2:]
-    if reach and all(isinstance(d, int) for d in extent):
+    if all(isinstance(d, int) for d in extent):
         rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
         if all(o < max(s, d) for o, s, d in zip(rest, strides, dilations)):
             d = op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest)
@@ -149,8 +155,7 @@ def conv_transpose_to(g: Var, w: Var, x: Var, *, strides, pads, dilations, group
 
 def _worth_flipping(w: Var, group: int) -> bool:
     """A convolution with the flipped kernel beats ConvTranspose on CPU unless it makes few channels (measured: 3 is too few)."""
-    out, per_group = w.shape[0], w.shape[1]
-    return isinstance(out, int) and isinstance(per_group, int) and per_group * group >= 8
+    return w.is_static and int(w.shape[1] or 0) * group >= 8
 
 
 def _flip(w: Var, n: int) -> Var:
@@ -180,9 +185,8 @@ def _kernel_cotangent(x: Var, g: Var, w: Var, *, strides, pads, dilations, group
     if group == 1:
         planes = op.Transpose(x, perm=[1, 0, *rest])
     else:  # [N, g·I, …] → [I, g·N, …]
-        split = op.Reshape(x, op.Concat([0, group, -1], shape_of(x, 2), axis=0))
-        moved = op.Transpose(split, perm=[2, 1, 0, *(r + 1 for r in rest)])
-        planes = op.Reshape(moved, op.Concat([0, -1], shape_of(x, 2), axis=0))
+        split = reshape(x, 0, group, -1, shape_of(x, 2))
+        planes = reshape(op.Transpose(split, perm=[2, 1, 0, *(r + 1 for r in rest)]), 0, -1, shape_of(x, 2))
     d = op.Conv(planes, swapped, strides=dilations, dilations=strides, pads=pads, group=group)
     return _crop(op.Transpose(d, perm=[1, 0, *rest]), w)
 
@@ -195,3 +199,12 @@ def _crop(v: Var, x: Var) -> Var:
 
 def _channel_sum(g: Var) -> Var:
     return op.ReduceSum(g, [0, *range(2, g.rank)], keepdims=0)
+
+
+@movement
+def Col2Im(g, y, x, image_shape, block_shape, *, dilations=None, pads=None, strides=None):
+    # Cut the image into blocks again: a convolution with one kernel for each of a block's cells.
+    cells = op.ReduceProd(block_shape, keepdims=1)
+    kernel = reshape(_eye(cells, g), cells, 1, block_shape)
+    planes = reshape(g, -1, 1, shape_of(g, 2))
+    return reshape_like(op.Conv(planes, kernel, dilations=dilations, pads=pads, strides=strides), x), None, None

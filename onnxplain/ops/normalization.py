@@ -8,7 +8,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import batch_norm, normalization, softmax
-from .shapes import shape_of, typed
+from .shapes import ratio, reshape_like, shape_of, zeros
 
 # ---- softmax ----
 
@@ -33,13 +33,10 @@ def _channels(v: Var, x: Var) -> Var:
 
 @batch_norm(many=True)
 def BatchNormalization(g, y, x, scale, bias, mean, var, *, epsilon=1e-5, momentum=0.9, training_mode=0):
-    (g, *_), axes = g, [0, *range(2, x.rank)]
+    axes = [0, *range(2, x.rank)]
     if training_mode:
-        mean = op.ReduceMean(x, axes, keepdims=1)
-        inverse = 1 / op.Sqrt(op.ReduceMean((x - mean) * (x - mean), axes, keepdims=1) + epsilon)
-        unit = (x - mean) * inverse
-        dx = standardised(g * _channels(scale, x), unit, inverse, axes)
-        return dx, lambda: op.ReduceSum(g * unit, axes, keepdims=0), lambda: op.ReduceSum(g, axes, keepdims=0), None, None
+        return _batch_statistics(g, y, x, scale, axes, epsilon, momentum)
+    g = g[0]
     inverse = 1 / op.Sqrt(var + epsilon)
     slope = scale * inverse
 
@@ -53,6 +50,17 @@ def BatchNormalization(g, y, x, scale, bias, mean, var, *, epsilon=1e-5, momentu
         return per_channel(g * (x - _channels(mean, x))) * (-0.5) * scale * inverse * inverse * inverse
 
     return g * _channels(slope, x), d_scale, (lambda: per_channel(g)), (lambda: -slope * per_channel(g)), d_var
+
+
+def _batch_statistics(gs, ys, x, scale, axes, epsilon, momentum):
+    """Training: x is standardised by its own mean and variance, which also move the two running ones."""
+    g, g_mean, g_var = (zeros(v) if d is None else d for d, v in zip([*gs, None, None], (ys[0], scale, scale)))
+    unit, inverse = _moments(x, axes, epsilon)
+    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    n = ratio(x, scale, axes)
+    dx = standardised(g * _channels(scale, x), unit, inverse, axes)
+    dx = dx + (1 - momentum) / n * (_channels(g_mean, x) + 2 * centred * _channels(g_var, x))
+    return dx, (lambda: op.ReduceSum(g * unit, axes, keepdims=0)), (lambda: op.ReduceSum(g, axes, keepdims=0)), momentum * g_mean, momentum * g_var
 
 
 def standardised(g: Var, unit: Var, inverse: Var, axes) -> Var:
@@ -70,25 +78,16 @@ def _moments(x: Var, axes, epsilon: float) -> tuple[Var, Var]:
 
 @normalization(many=True)
 def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1):
-    (g, *statistics), axes = g, list(range(axis % x.rank, x.rank))
+    axes = list(range(axis % x.rank, x.rank))
+    g, g_mean, g_inverse = [*g, None, None][:3]
+    g = zeros(x) if g is None else g
     unit, inverse = _moments(x, axes, epsilon)
     dx = standardised(g * scale, unit, inverse, axes)
-    if statistics and statistics[0] is not None:
-        n = op.ReduceSum(unit * 0 + 1, axes, keepdims=1)
-        dx = dx + statistics[0] / n
-    if len(statistics) > 1 and statistics[1] is not None:  # 1/σ: -unit · inverse² / n
-        n = op.ReduceSum(unit * 0 + 1, axes, keepdims=1)
-        dx = dx - statistics[1] * unit * inverse * inverse / n
+    if g_mean is not None:
+        dx = dx + g_mean / ratio(x, g_mean, axes)
+    if g_inverse is not None:  # the third output is 1/σ, whose slope is -unit · inverse² / n
+        dx = dx - g_inverse * unit * inverse * inverse / ratio(x, g_inverse, axes)
     return dx, (lambda: g * unit), (lambda: g)
-
-
-@normalization
-def RMSNormalization(g, y, x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
-    axes = list(range(axis % x.rank, x.rank))
-    inverse = 1 / op.Sqrt(op.ReduceMean(x * x, axes, keepdims=1) + epsilon)
-    unit = x * inverse
-    gs = g * scale
-    return inverse * (gs - unit * op.ReduceMean(gs * unit, axes, keepdims=1)), (lambda: g * unit)
 
 
 @normalization
@@ -103,17 +102,17 @@ def InstanceNormalization(g, y, x, scale, bias, *, epsilon=1e-5):
 def GroupNormalization(g, y, x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
     grouped = lambda v: op.Reshape(v, [0, num_groups, -1])
     unit, inverse = _moments(grouped(x), [2], epsilon)
-    gs = g * _channels(scale, x)
-    dx = op.Reshape(standardised(grouped(gs), unit, inverse, [2]), shape_of(x))
-    whole = typed(op.Reshape(unit, shape_of(x)), x)
+    dx = reshape_like(standardised(grouped(g * _channels(scale, x)), unit, inverse, [2]), x)
     rest = [0, *range(2, x.rank)]
-    return typed(dx, x), (lambda: op.ReduceSum(g * whole, rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
+    return dx, (lambda: op.ReduceSum(g * reshape_like(unit, x), rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
 
 
 @normalization
 def MeanVarianceNormalization(g, y, x, *, axes=(0, 2, 3)):
-    unit, inverse = _moments(x, list(axes), 1e-9)
-    return (standardised(g, unit, inverse, list(axes)),)
+    axes = list(axes)
+    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    inverse = 1 / (op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1)) + 1e-9)
+    return (standardised(g, centred * inverse, inverse, axes),)
 
 
 @normalization

@@ -9,20 +9,14 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import cast, expand_like, reshape_like, shape_of, zeros
+from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of
 
 
 @selection(many=True)
 def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
     window = dict(kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode)
     _, winner = op.MaxPool(x, outputs=2, **window)
-    return (scatter_flat(x, winner, g[0]),)
-
-
-def scatter_flat(x: Var, index: Var, g: Var) -> Var:
-    """Add g into zeros of x's shape, at positions in the flattened x."""
-    flat = op.ScatterElements(op.Reshape(zeros(x), [-1]), op.Reshape(index, [-1]), op.Reshape(g, [-1]), axis=0, reduction="add")
-    return reshape_like(flat, x)
+    return (add_at(x, winner, g[0]),)
 
 
 @selection
@@ -64,10 +58,9 @@ def window_sum_transpose(g: Var, x: Var, kernel_shape, strides, pads, dilations,
     """Every window's cotangent to each of its cells: ConvTranspose with a box, channel by channel."""
     n = len(kernel_shape)
     box = op.Expand(g.tape.constant(1.0, g), [1, 1, *kernel_shape])
-    planes = op.Reshape(g, op.Concat([-1, 1], shape_of(g, 2), axis=0))
-    cells = op.Reshape(x, op.Concat([-1, 1], shape_of(x, 2), axis=0))
+    planes, cells = (reshape(v, -1, 1, shape_of(v, 2)) for v in (g, x))
     if not ceil_mode:
-        wide = conv_transpose_to(planes, box, cells, strides=strides, pads=pads, dilations=dilations)
+        wide = conv_transpose_to(planes, box, cells, kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations)
         return reshape_like(wide, x)
     # With ceil_mode windows may begin or end beyond the padding: widen, and cut from the front only.
     wide = op.ConvTranspose(planes, box, strides=strides, dilations=dilations, output_padding=[s - 1 for s in strides])

@@ -1,4 +1,4 @@
-"""Reading images at points between the pixels: GridSample, DeformConv, RoiAlign, MaxRoiPool.
+"""Reading images at points between the pixels: GridSample and DeformConv.
 
 Images are [B, C, cells], space flattened. A point reads a few cells (`Taps`); its cotangent is added to the same cells, and
 reaches the coordinates through the slopes of the weights. Sums use ScatterElements: ONNX Runtime's ScatterND(add) is racy.
@@ -14,9 +14,9 @@ from operator import and_, mul
 
 import numpy as np
 
+from ..errors import UnsupportedModelError
 from ..tape import Var, op
-from .registry import selection
-from .registry import linear
+from .registry import linear, selection
 from .shapes import cast, dim, reshape_like, shape_of, zeros
 
 
@@ -133,7 +133,7 @@ def GridSample(g, y, x, grid, *, align_corners=0, mode="linear", padding_mode="z
         u = op.Round(u) if mode == "nearest" else u
         low = extent * 0 - (0.0 if align_corners else 0.5)
         borders.append((low, extent - 1 - low))
-        if padding_mode == "border":
+        if padding_mode == "border" and mode != "cubic":  # cubic clamps its taps only, in ONNX Runtime as in torch
             outside = (u < low) | (u > borders[k][1])
             u, scale = op.Where(outside, op.Min(op.Max(u, 0), extent - 1), u), scale * cast(~outside, u)
         elif padding_mode == "reflection":
@@ -156,6 +156,8 @@ def DeformConv(g, y, x, w, offset, b=None, mask=None, *, dilations=None, group=1
     """A convolution whose window reads at shifted points: columns = mask · x(points), y = w @ columns."""
     n = x.rank - 2
     kernel = list(kernel_shape or w.shape[2:])
+    if not all(isinstance(k, int) for k in kernel):
+        raise UnsupportedModelError(f"DeformConv {y.name!r} has a window known only at run time. Remedy: export it with kernel_shape.")
     strides, dilations, pads = strides or [1] * n, dilations or [1] * n, pads or [0] * 2 * n
     cells, extents, taken = _flat(x, offset_group), [cast(dim(x, 2 + k), x) for k in range(n)], math.prod(kernel)
     # Offsets are [N, group · taken · axis, …]: the group goes to the images, the window's cells before the places.
@@ -196,42 +198,3 @@ def DeformConv(g, y, x, w, offset, b=None, mask=None, *, dilations=None, group=1
         lambda: op.ReduceSum(g, [0, *range(2, g.rank)], keepdims=0),
         lambda: reshape_like(op.ReduceSum(d_columns * read(), [1], keepdims=0), mask),
     )
-
-
-@selection
-def RoiAlign(g, y, x, rois, batch_indices, *, coordinate_transformation_mode="half_pixel", mode="avg", output_height=1, output_width=1, sampling_ratio=0, spatial_scale=1.0):
-    """Bilinear samples on a regular grid in each bin of each region; the mean, or the largest weighted tap."""
-    half = coordinate_transformation_mode == "half_pixel"
-
-    def along(axis: int, bins: int):
-        """Along one axis, for each region and bin: positions, weights, and which samples count; [R, bins, taps]."""
-        extent = cast(dim(x, 2 + axis), x)
-        start, end = (op.Gather(rois, [k], axis=1) * spatial_scale - (0.5 if half else 0.0) for k in (1 - axis, 3 - axis))
-        length = end - start if half else op.Max(end - start, 1)
-        step = op.Unsqueeze(length / float(bins), [2])
-        n = step * 0 + float(sampling_ratio) if sampling_ratio > 0 else op.Ceil(step)
-        most = op.ReduceMax(op.Concat(op.Reshape(n, [-1]), x.tape.constant(np.ones(1), x), axis=0), keepdims=0)
-        sample = op.Range(most * 0, most, most * 0 + 1)
-        bin_ = x.tape.constant(np.arange(bins, dtype=np.float64).reshape(1, -1, 1), x)
-        u = op.Unsqueeze(start, [2]) + bin_ * step + (sample + 0.5) * step / n
-        counts = op.Expand(sample, op.Concat([1, bins, 1], axis=0)) < n
-        seen = (u >= -1) & (u <= extent) & counts
-        u = op.Where(seen, op.Min(op.Max(u, 0), extent - 1), u * 0)
-        low = op.Floor(u)
-        f, w = u - low, cast(seen, x)
-        i = op.Cast(op.Concat(low, op.Min(low + 1, extent - 1), axis=2), to=7)
-        return i, op.Concat((1 - f) * w, f * w, axis=2), counts, op.Max(n, 1)
-
-    (iy, wy, ny, count_y), (ix, wx, nx, count_x) = along(0, output_height), along(1, output_width)
-    if mode == "avg":
-        matrix = lambda i, w, n, axis: op.ScatterElements(op.Expand(x.tape.constant(0.0, x), op.Concat(shape_of(i, 0, 2), dim(x, axis), axis=0)), i, w / n, axis=2, reduction="add")
-        ay, ax = matrix(iy, wy, count_y, 2), matrix(ix, wx, count_x, 3)
-        # y[r] = Ay[r] · x[image of r] · Axᵀ[r]; the regions of one image add up in one product.
-        mine = op.Equal(op.Unsqueeze(batch_indices, [0]), op.Unsqueeze(op.Range(np.int64(0), op.Squeeze(dim(x, 0), [0]), np.int64(1)), [1]))
-        rows = op.Unsqueeze(cast(mine, x), [2, 3]) * op.Unsqueeze(ay, [0])  # [N, R, bins, H]
-        rows = op.Reshape(op.Transpose(rows, perm=[0, 3, 1, 2]), op.Concat(dim(x, 0), dim(x, 2), dim(y, 0) * output_height, axis=0))
-        wide = op.Transpose(g @ op.Unsqueeze(ax, [1]), perm=[0, 2, 1, 3])  # [R, bins, C, W]
-        wide = op.Reshape(wide, op.Concat(dim(y, 0) * output_height, dim(x, 1) * dim(x, 3), axis=0))
-        back = op.Reshape(rows @ wide, op.Concat(dim(x, 0), dim(x, 2), dim(x, 1), dim(x, 3), axis=0))
-        return op.Transpose(back, perm=[0, 2, 1, 3]), None, None
-    raise NotImplementedError

@@ -60,9 +60,17 @@ def reshape_like(v: Var, x: Var) -> Var:
     dims = x.type.shape
     if dims is not None and sum(not isinstance(d, int) for d in dims) <= 1 and all(d != 0 for d in dims):
         shape = x.tape.constant(np.array([d if isinstance(d, int) else -1 for d in dims], np.int64))
-    else:
-        shape = op.Shape(x)
-    return typed(op.Reshape(v, shape, allowzero=1 if dims is None or 0 in dims else None), x)
+        return typed(op.Reshape(v, shape), x)
+    return typed(op.Reshape(v, op.Shape(x), allowzero=1), x)
+
+
+def reshape(v: Var, *parts: Var | int) -> Var:
+    """v with the dimensions that the parts name one after the other; its rank is known where they themselves are not."""
+    dims = [d for p in parts for d in ([p] if isinstance(p, int) else [None] * int(p.shape[0] or 0) if p.value is None else p.value.tolist())]
+    if None not in dims:
+        return op.Reshape(v, np.array(dims, np.int64))
+    shaped = op.Reshape(v, op.Concat(*([p] if isinstance(p, int) else p for p in parts), axis=0))
+    return replace(shaped, type=Type.tensor(v.dtype, [d if d is not None and d > 0 else None for d in dims]))
 
 
 def expand_like(v: Var, x: Var) -> Var:
@@ -92,6 +100,17 @@ def cast(v: Var, like: Var | np.dtype) -> Var:
     return v if v.dtype == dtype else typed(op.Cast(v, to=helper.np_dtype_to_tensor_dtype(dtype)), v)
 
 
+def positions(x: Var) -> Var:
+    """Each element's place in the flattened x, in x's shape: moved like x, it says where every element went."""
+    return reshape_like(op.Range(np.int64(0), op.Size(x), np.int64(1)), x)
+
+
+def add_at(x: Var, places: Var, g: Var) -> Var:
+    """Zeros in the shape of x, with g added at places of the flattened x."""
+    flat = op.ScatterElements(op.Reshape(zeros(x), [-1]), op.Reshape(places, [-1]), op.Reshape(g, [-1]), axis=0, reduction="add")
+    return reshape_like(flat, x)
+
+
 def step(v: Var) -> Var:
     """1 where v > 0, else 0. A product with it is several times faster on CPU than Where."""
     return cast(v > 0, v)
@@ -105,20 +124,24 @@ def mT(x: Var) -> Var:
 
 def unbroadcast(g: Var, x: Var) -> Var:
     """Sum g over the axes along which x was broadcast to it."""
-    if same_shape(g.type.shape, x.type.shape) or x.type.shape is None or g.type.shape is None:
+    if same_shape(g.type.shape, x.type.shape):
         return g
+    if g.type.shape is None or x.type.shape is None:
+        return _unbroadcast_at_run_time(g, x, op.Expand(np.int64(1), op.Unsqueeze(op.Size(op.Shape(g)) - op.Size(op.Shape(x)), [0])))
     lead = g.rank - x.rank
     pairs = list(enumerate(zip(g.shape[lead:], x.shape), lead))
-    axes = [*range(lead), *(i for i, (d, e) in pairs if e == 1 and d != 1)]
     if any(not isinstance(e, int) and not (isinstance(e, str) and d == e) for _, (d, e) in pairs):
-        # Only the run knows which axes were broadcast: those where x has one element and g has not.
-        padded = op.Concat(np.ones(lead, np.int64), op.Shape(x), axis=0) if lead else op.Shape(x)
-        broadcast = op.And(op.Equal(padded, np.int64(1)), op.Not(op.Equal(op.Shape(g), np.int64(1))))
-        run_time = op.Reshape(op.NonZero(broadcast), [-1])
-        return reshape_like(op.ReduceSum(g, run_time, keepdims=1, noop_with_empty_axes=1), x)
-    if axes:
-        g = op.ReduceSum(g, axes, keepdims=1)
-    return reshape_like(g, x)
+        return _unbroadcast_at_run_time(g, x, g.tape.constant(np.ones(lead, np.int64)))
+    axes = [*range(lead), *(i for i, (d, e) in pairs if e == 1 and d != 1)]
+    return reshape_like(op.ReduceSum(g, axes, keepdims=1) if axes else g, x)
+
+
+def _unbroadcast_at_run_time(g: Var, x: Var, lead: Var) -> Var:
+    """Only the run knows which axes were broadcast: those where x has one element and g has not."""
+    padded = op.Concat(lead, op.Shape(x), axis=0)
+    broadcast = op.And(op.Equal(padded, np.int64(1)), op.Not(op.Equal(op.Shape(g), np.int64(1))))
+    axes = op.Reshape(op.NonZero(broadcast), [-1])
+    return reshape_like(op.ReduceSum(g, axes, keepdims=1, noop_with_empty_axes=1), x)
 
 
 def axes_of(axes: Var | None, x: Var) -> list[int] | None:

@@ -1,0 +1,277 @@
+"""The command line: `onnxplain inspect | explain | compile | env`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import InputError, OnnxplainError
+
+ROWS = 16
+"""So many samples at most are drawn in one picture."""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.", show_default=False)]
+Output = Annotated[
+    str | None, typer.Option(metavar="TENSOR", help="The output to explain, or any tensor inside. Default: the first, before a trailing Softmax.")
+]
+Wrt = Annotated[
+    list[str] | None, typer.Option(metavar="TENSOR", help="The input to attribute to, or any tensor inside; repeatable. Default: the float inputs.")
+]
+NoFuse = Annotated[bool, typer.Option("--no-fuse", help="Keep batch normalisation as a layer of its own.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="Method, or several with commas. Default: integrated_gradients.")]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="KEY=VALUE",
+        help="Parameter of the methods that have it: JSON or @array.npy; METHOD.KEY=VALUE for one. Repeatable.",
+    ),
+]
+Providers = Annotated[
+    list[str] | None, typer.Option("--provider", metavar="NAME", help="Where ONNX Runtime computes: cpu, cuda, …; repeatable, first choice first.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _onnxplain(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Explain the predictions of any neural network from its ONNX file.
+
+    \b
+    Try:  onnxplain inspect model.onnx
+          onnxplain explain model.onnx photo.jpg -m gradient,integrated_gradients -o picture.png
+    """
+    if version:
+        from .report import version as of
+
+        typer.echo(f"onnxplain {of('onnxplain')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def inspect(
+    model: ModelPath,
+    output: Output = None,
+    wrt: Wrt = None,
+    no_fuse: NoFuse = False,
+    nodes: Annotated[bool, typer.Option("--nodes", help="List every node between the attributed tensors and the score.")] = False,
+) -> None:
+    """Say what is in a model, and which methods can explain it.
+
+    \b
+    Example:  onnxplain inspect models/digits.onnx
+    """
+    from . import report
+    from .model import load
+
+    typer.echo(report.inspect(load(model, fuse=not no_fuse), output, wrt, nodes))
+
+
+@app.command()
+def explain(
+    model: ModelPath,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images, or .npy, .npz or .csv files.", show_default=False)],
+    method: Methods = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .pdf, .svg. Default: explanation.png; none with --save alone.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers to this .npz file; with several methods, one file each.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", "-t", metavar="CLASS", help="A number, a name from the labels, or indices like 4,2. Repeat it for one a sample. Default: the best."
+        ),
+    ] = None,
+    param: Params = None,
+    output: Output = None,
+    wrt: Wrt = None,
+    no_fuse: NoFuse = False,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: what fits into memory.")] = None,
+    provider: Providers = None,
+    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with the settings below. Default: the .json beside the model.")] = None,
+    layout: Annotated[str | None, typer.Option(metavar="NAME", help="Images: NCHW or NHWC. Default: by the input's shape.")] = None,
+    color: Annotated[str | None, typer.Option(metavar="NAME", help="Images: RGB, BGR or gray.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Images: height and width, such as 224x224. Default: the model's.")] = None,
+    resize: Annotated[str | None, typer.Option(metavar="NAME", help="Images: squash to the size, or crop its centre.")] = None,
+    short_side: Annotated[int | None, typer.Option(metavar="N", help="Images: scale the short side to this before cropping.")] = None,
+    scale: Annotated[str | None, typer.Option(metavar="X", help="Images: pixels from 0 to 255 are multiplied by this. Default: 1/255.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="X,X,X", help="Images: subtracted after scaling, one number or one a channel.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="X,X,X", help="Images: divided by after that.")] = None,
+    labels: Annotated[str | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")] = None,
+    channels: Annotated[str, typer.Option(metavar="NAME", help="Picture: sum, norm or max over an image's channels.")] = "sum",
+    progress: Annotated[bool | None, typer.Option("--progress/--no-progress", help="Show progress. Default: on a terminal.", show_default=False)] = None,
+) -> None:
+    """Explain predictions, as a picture or as numbers.
+
+    \b
+    Examples:
+      onnxplain explain models/digits.onnx models/digits/3.png
+      onnxplain explain models/digits.onnx models/digits/*.png -m gradient,smoothgrad -p samples=20 -o picture.png
+      onnxplain explain net.onnx photo.jpg --target "Egyptian cat" --labels imagenet.txt --resize crop --short-side 256
+    """
+    from . import options
+    from .inputs import read
+    from .model import load
+    from .preprocess import Preprocessing
+
+    out = Path("explanation.png") if out is None and save is None else out
+    _check_writable(out, save)
+    loaded = load(model, fuse=not no_fuse)
+    flags: dict[str, Any] = {"layout": layout, "color": color, "size": options.size(size), "resize": resize, "short_side": short_side, "labels": labels}
+    flags |= {"scale": options.numbers("--scale", scale), "mean": options.numbers("--mean", mean), "std": options.numbers("--std", std)}
+    preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess, **flags)
+    batch = read(inputs, loaded, preprocessing)
+    names = options.methods(method)
+    chosen = options.targets(target, preprocessing.labels)
+    show_progress = sys.stderr.isatty() if progress is None else progress
+    bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
+    explanations = []
+    for explainer in options.explainers(loaded, names, param, bound):
+        explanations.append(explainer.explain(batch.feeds, chosen, progress=show_progress))
+    _print_answers(explanations, batch.names, preprocessing.labels, output)
+    if save is not None:
+        for e, path in zip(explanations, _save_paths(save, names)):
+            e.save(path)
+            typer.echo(f"wrote {path}")
+    if out is not None:
+        _draw(explanations, batch, out, preprocessing, output, channels)
+
+
+@app.command(name="compile")
+def compile_(
+    model: ModelPath,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The explainer to write, an .onnx file.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="The method.")] = "integrated_gradients",
+    param: Params = None,
+    output: Output = None,
+    wrt: Wrt = None,
+    no_fuse: NoFuse = False,
+) -> None:
+    """Write an .onnx file that predicts and explains.
+
+    It holds the model and the method, and runs wherever ONNX Runtime runs.
+
+    \b
+    Example:  onnxplain compile models/digits.onnx -m integrated_gradients -p steps=20 -o explainer.onnx
+    """
+    import onnx
+
+    from . import options
+    from .model import load
+    from .tape import Type
+
+    names = options.methods([method])
+    if len(names) != 1:
+        raise InputError(f"an explainer holds one method, got {len(names)}: compile once for each")
+    (explainer,) = options.explainers(load(model, fuse=not no_fuse), names, param, {"output": output, "wrt": wrt or None})
+    explainer.save(out)
+    graph = onnx.load(out, load_external_data=False).graph
+    typer.echo(f"wrote {out} ({out.stat().st_size:,} bytes)")
+    for title, values in {"inputs": graph.input, "outputs": graph.output}.items():
+        typer.echo("\n".join([title, *(f"  {v.name}  {Type.of(v.type)}" for v in values)]))
+
+
+@app.command()
+def env() -> None:
+    """Print versions, providers, and what is wrong with them.
+
+    \b
+    Example:  onnxplain env
+    """
+    from . import report
+
+    typer.echo(report.env())
+
+
+# ---- files ----
+
+
+def _check_writable(out: Path | None, save: Path | None) -> None:
+    """Before the work, not after it."""
+    if save is not None and save.suffix != ".npz":
+        raise InputError(f"--save {save}: wanted a name that ends in .npz")
+    for path in (out, save):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: no such folder {path.parent}")
+    if out is not None:
+        from .plot import check_name
+
+        check_name(out)
+
+
+def _save_paths(save: Path, names: list[str]) -> list[Path]:
+    return [save] if len(names) == 1 else [save.with_name(f"{save.stem}.{name}.npz") for name in names]
+
+
+def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, output: str | None, channels: str) -> None:
+    from .plot import grid
+    from .plot import save as write
+
+    count = len(batch.names)
+    if count > ROWS:
+        typer.echo(f"the picture shows the first {ROWS} of {count} samples", err=True)
+    style = {"layout": preprocessing.layout, "features": batch.features, "channels": channels}
+    shown = {"pictures": batch.pictures, "names": batch.names, "labels": preprocessing.labels, "samples": range(min(ROWS, count))}
+    write(grid(explanations, output=output, **shown, **style), out)
+    typer.echo(f"wrote {out}")
+
+
+def _print_answers(explanations: list[Any], names: list[str], labels: Any, output: str | None) -> None:
+    from .prediction import answers
+
+    for k, name in enumerate(names):
+        best = answers(explanations[0], k, labels, output=output)
+        typer.echo(f"{name}: {', '.join(map(str, best)) or 'no classes among the outputs'}")
+    for e in explanations:
+        if e.delta is not None:
+            typer.echo(f"{e.method}: attributions add up to the score's difference within {float(abs(e.delta).max()):.2g}")
+
+
+# ---- errors ----
+
+_ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; what a user got wrong is one line on stderr and exit status 2."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, *rest, **more: _say("warning", message)
+        try:
+            return typer.main.get_command(app).main(arguments, prog_name="onnxplain", standalone_mode=False) or 0
+        except OnnxplainError as error:
+            return _say("error", error)
+        except _ClickException as error:
+            return _say("error", f"{error.format_message()} (see onnxplain --help)")  # type: ignore[attr-defined]
+        except (KeyboardInterrupt, typer.Abort):
+            return _say("stopped", "") and 130
+        except BrokenPipeError:  # such as `onnxplain inspect … | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            if os.environ.get("ONNXPLAIN_DEBUG"):
+                raise
+            return _say("internal error", f"{type(error).__name__}: {error}; ONNXPLAIN_DEBUG=1 shows where. Please report it.") and 1
+
+
+def _say(what: str, message: object) -> int:
+    """One line on stderr; 2, the exit status of errors."""
+    print(f"onnxplain: {what}: {' '.join(str(message).split())}".rstrip(": "), file=sys.stderr)
+    return 2

@@ -1,0 +1,107 @@
+"""What the command line's options mean: text to values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, choose
+from .explainer import Explainer
+from .inputs import load_array
+from .methods import METHODS
+from .model import Model
+
+
+def methods(given: list[str] | None) -> list[str]:
+    names = [name.strip() for text in given or ["integrated_gradients"] for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError("no method was named")
+    return list(dict.fromkeys(choose("method", name, METHODS) for name in names))
+
+
+def explainers(model: Model, names: Sequence[str], given: Sequence[str] | None, bound: dict[str, Any]) -> list[Explainer]:
+    """One explainer for each method, with those of the parameters that it has."""
+    known = {name: [f.name for f in fields(METHODS[name])] for name in names}
+    params: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--param {text!r}: wanted KEY=VALUE")
+        head, dot, tail = key.partition(".")
+        if dot:
+            chosen = [choose("method in --param", head, names)]
+            choose(f"parameter of {head}", tail, known[head])
+        else:
+            tail = choose(f"parameter of {', '.join(names)}", key, dict.fromkeys(k for ks in known.values() for k in ks))
+            chosen = [name for name in names if key in known[name]]
+        for name in chosen:
+            params[name][tail] = _value(value)
+    return [Explainer(model, name, **bound, **params[name]) for name in names]
+
+
+def _value(text: str) -> Any:
+    """JSON, or the array in @file.npy, or the text itself."""
+    if text.startswith("@"):
+        return load_array(Path(text[1:]))
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def targets(given: list[str] | None, labels: Any) -> Any:
+    if not given:
+        return None
+    targets = [_target(text, labels) for text in given]
+    return targets[0] if len(targets) == 1 else targets
+
+
+def _target(text: str, labels: Any) -> Any:
+    """An index, several, or a class's name or an unmistakable part of it."""
+    if labels is not None and text not in labels and not text.strip().isdigit():
+        alike = [k for k, name in enumerate(labels) if text.lower() in name.lower()]
+        if len(alike) == 1:
+            return alike[0]
+    if labels is not None and text in labels and not (text.isdigit() and int(text) < len(labels)):
+        return list(labels).index(text)
+    try:
+        indices = [None if part.strip() in ("all", ":") else int(part) for part in text.split(",")]
+    except ValueError:
+        if labels is None:
+            raise InputError(f"target {text!r} is no number, and there are no labels to find a name in (--labels)") from None
+        choose("class", text, labels)
+        raise
+    return indices[0] if len(indices) == 1 and indices[0] is not None else tuple(indices)
+
+
+def numbers(flag: str, text: str | None) -> Any:
+    """ "0.5", "1/255" or "0.4,0.5,0.6"."""
+    if text is None:
+        return None
+    try:
+        parts = [part.split("/") for part in text.split(",")]
+        numbers = [float(p[0]) if len(p) == 1 else float(p[0]) / float(p[1]) for p in parts]
+    except (ValueError, ZeroDivisionError, IndexError):
+        raise InputError(f"{flag} {text!r}: wanted a number, a fraction such as 1/255, or several with commas") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def size(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = text.lower().replace(",", "x").split("x")
+    if len(parts) > 2 or not all(p.strip().isdigit() for p in parts):
+        raise InputError(f"--size {text!r}: wanted height and width, such as 224x224")
+    return [int(p) for p in parts] * (3 - len(parts))
+
+
+def providers(given: list[str] | None) -> list[str] | None:
+    if not given:
+        return None
+    import onnxruntime as ort
+
+    known = {name.removesuffix("ExecutionProvider").lower(): name for name in ort.get_available_providers()}
+    return [known[choose("provider", name.lower().removesuffix("executionprovider"), known)] for name in given]
