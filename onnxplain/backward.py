@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import UnsupportedModelError
-from .graph import Graph, Node, reads
+from .flow import Flow
+from .graph import Node
 from .ops.shapes import cast, typed, unbroadcast, zeros
-from .tape import Var
+from .tape import Var, op
 
 Cotangent = Var | None
 Rule = Callable[[Var, "Call"], Sequence[Cotangent]]
 """A rule gets what arrived at the output and the call, and answers what to send to each active input."""
+Rules = Callable[[Flow, Node], Rule]
+"""Which rule a node takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,7 @@ class Call:
     outputs: tuple[Var | None, ...]
     active: tuple[int, ...]
     """Positions of the inputs that depend on the tensors which are attributed to."""
+    flow: Flow
 
     @property
     def x(self) -> list[Var]:
@@ -38,46 +42,95 @@ class Call:
 
     def vjp(self, g: Var | Sequence[Cotangent]) -> list[Cotangent]:
         """Pull the cotangent back to the active inputs: the gradient's own rule."""
+        given = tuple(g) if isinstance(g, (tuple, list)) else (g, *(None for _ in self.outputs[1:]))
+        # Integers on the way are quantised real numbers: the formulas see them as such.
+        real = next(d for d in given if d is not None)
+        inputs = [v if v is None or v.type.is_float or i not in self.active else cast(v, real) for i, v in enumerate(self.inputs)]
+        outputs = tuple(v if d is None or v is None or v.type.is_float else cast(v, real) for d, v in zip(given, self.outputs))
+        return self._pull(given, outputs, inputs)
+
+    def _pull(self, given: Sequence[Cotangent], outputs: Sequence[Var | None], inputs: Sequence[Var | None]) -> list[Cotangent]:
         operator = self.node.operator
         assert operator is not None
-        given = tuple(g) if isinstance(g, (tuple, list)) else (g,)
-        answer = operator.vjp(*((given, self.outputs) if operator.many else (given[0], self.y)), *self.inputs, **self.node.attributes)
-        pulled = []
+        answer = operator.vjp(*((given, outputs) if operator.many else (given[0], outputs[0])), *inputs, **self.node.attributes)
+        pulled: list[Cotangent] = []
         for i in self.active:
-            d, x = answer[i], self.inputs[i]
+            d, x = answer[i], inputs[i]
             d = d() if callable(d) else d
             pulled.append(None if d is None or x is None else typed(unbroadcast(cast(d, x), x), x))
         return pulled
+
+    # ---- for rules that change what the layer is: the layer at other inputs, with other parameters ----
+
+    def __call__(self, x: Sequence[Var | None], m: Map | None = None, *, bias: bool = True) -> Part | None:
+        """The layer at `x`, with `m` applied to its parameters; None for a part that is zero because its inputs are."""
+        if self.node.op_type == "BatchNormalization":
+            return self._affine(x[0], m or _same, bias)
+        operator = self.node.operator
+        assert operator is not None
+        at = operator.bias if self.flow.kind(self.node) == "linear" else None
+        has_bias = bias and at is not None and len(self.inputs) > at and self.inputs[at] is not None
+        if all(v is None for v in x):
+            return Part(x, self._bias(m or _same), None) if has_bias else None
+        given = iter(v if v is not None else zeros(own) for v, own in zip(x, self.x))
+        inputs = [next(given) if k in self.active else v if m is None or v is None else m(v) for k, v in enumerate(self.inputs)]
+        if at is not None and not has_bias and len(inputs) > at:
+            inputs[at] = None
+        y = self.node(*inputs)
+        z = y[0] if isinstance(y, tuple) else y
+        at_x = [self.inputs[k] if k in self.active else v for k, v in enumerate(inputs)]
+        return Part(x, typed(z, self.y), lambda s: self._pull((s,), (self.y,), at_x))
+
+    def _affine(self, x: Var | None, m: Map, bias: bool) -> Part | None:
+        """Batch normalisation as the linear layer k·x + c that it is."""
+        _, scale, shift, mean, var = (v for v in self.inputs[:5])
+        assert scale is not None and shift is not None and mean is not None and var is not None
+        k = scale / op.Sqrt(var + self.node.attributes.get("epsilon", 1e-5))
+        channel = [1, -1, *[1] * (self.y.rank - 2)]
+        slope, offset = m(op.Reshape(k, channel)), m(op.Reshape(shift - mean * k, channel))
+        if x is None:
+            return Part([x], offset, None) if bias else None
+        return Part([x], slope * x + offset if bias else slope * x, lambda s: [s * slope])
+
+    def _bias(self, m: Map) -> Var:
+        b = self.inputs[self.node.operator.bias or 0] if self.node.operator else None
+        assert b is not None
+        return op.Reshape(m(b), [1, -1, *[1] * (self.y.rank - 2)]) if self.node.op_type in ("Conv", "ConvTranspose") else m(b)
+
+    @property
+    def pos(self) -> list[Var]:
+        """The positive parts of the active inputs."""
+        return [x if n in self.flow.nonnegative else op.Max(x, 0) for n, x in zip(self._names, self.x)]
+
+    @property
+    def neg(self) -> list[Var | None]:
+        """Their negative parts; None for what cannot be negative."""
+        return [None if n in self.flow.nonnegative else op.Min(x, 0) for n, x in zip(self._names, self.x)]
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.node.inputs[i] for i in self.active]
+
+
+Map = Callable[[Var], Var]
+
+
+def _same(w: Var) -> Var:
+    return w
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a layer: its inputs, its output, and what carries a cotangent of the output back."""
+
+    x: Sequence[Var | None]
+    z: Var
+    pull: Callable[[Var], Sequence[Cotangent]] | None
 
 
 def gradient(g: Var | Sequence[Cotangent], f: Call) -> Sequence[Cotangent]:
     """The rule that every other one replaces."""
     return f.vjp(g)
-
-
-def active_values(graph: Graph, wrt: Iterable[str]) -> set[str]:
-    """The float values that depend on `wrt` through operators with a derivative."""
-    active = set(wrt)
-    for node in graph.nodes:
-        if node.kind != "zero" and not active.isdisjoint(reads(node)):
-            active.update(o for o in node.outputs if o and (graph.types[o].dtype is None or graph.types[o].is_float))
-    return active
-
-
-def path(graph: Graph, outputs: Iterable[str], wrt: Iterable[str]) -> list[Node]:
-    """The nodes between `wrt` and `outputs`, in the graph's order."""
-    active, need, nodes = active_values(graph, wrt), set(outputs), []
-    for node in reversed(graph.nodes):
-        reached = [i for i in reads(node) if i in active]
-        if reached and not need.isdisjoint(node.outputs):
-            nodes.append(node)
-            need.update(reached)
-    return nodes[::-1]
-
-
-def missing(graph: Graph, outputs: Iterable[str], wrt: Iterable[str]) -> list[Node]:
-    """The nodes on the way that have no entry in `onnxplain.ops`."""
-    return [n for n in path(graph, outputs, wrt) if n.operator is None]
 
 
 def refuse(nodes: Sequence[Node], what: str) -> None:
@@ -89,29 +142,27 @@ def refuse(nodes: Sequence[Node], what: str) -> None:
 
 
 def backward(
-    graph: Graph,
+    flow: Flow,
     env: Mapping[str, Var],
     seeds: Mapping[str, Var],
-    wrt: Sequence[str],
-    rules: Callable[[Graph, Node], Rule] = lambda graph, node: gradient,
+    rules: Rules = lambda flow, node: gradient,
 ) -> dict[str, Var]:
-    """Carry `seeds` (output → what it starts with) down to `wrt`, asking `rules(graph, node)` at each node on the way.
+    """Carry `seeds` (output → what it starts with) down to the flow's tensors, asking `rules(flow, node)` at each node on the way.
 
     What reaches a value from several users is summed; a tensor that nothing reaches gets zeros.
     """
-    nodes = path(graph, seeds, wrt)
-    refuse([n for n in nodes if n.operator is None], "the backward sweep")
-    active = active_values(graph, wrt)
+    refuse(flow.missing, "the backward sweep")
     carried: dict[str, Var] = dict(seeds)
-    for node in reversed(nodes):
+    for node in reversed(flow.nodes):
         arrived = [carried.get(o) for o in node.outputs]
-        if all(g is None for g in arrived) or arrived[0] is None and not node.operator.many:
+        many = node.operator is not None and node.operator.many
+        if all(g is None for g in arrived) or arrived[0] is None and not many:
             continue
         inputs = tuple(env[i] if i else None for i in node.inputs)
         outputs = tuple(env[o] if o else None for o in node.outputs)
-        f = Call(node, inputs, outputs, tuple(k for k, i in enumerate(node.inputs) if i in active))
-        for k, r in zip(f.active, rules(graph, node)(arrived if node.operator.many else arrived[0], f), strict=True):
+        f = Call(node, inputs, outputs, tuple(k for k, i in enumerate(node.inputs) if i in flow.active), flow)
+        for k, r in zip(f.active, rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f), strict=True):
             if r is not None:
                 name = node.inputs[k]
                 carried[name] = carried[name] + r if name in carried else r
-    return {name: typed(carried[name], env[name]) if name in carried else zeros(env[name]) for name in wrt}
+    return {name: typed(carried[name], env[name]) if name in carried else zeros(env[name]) for name in flow.wrt}

@@ -242,7 +242,7 @@ def _print_answers(explanations: list[Any], names: list[str], labels: Any, outpu
 
 # ---- errors ----
 
-_ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_ClickException: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,14 +15,14 @@ import onnx.inliner
 import onnx.parser
 import onnx.shape_inference
 import onnx.version_converter
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from .errors import InvalidModelError, UnsupportedModelError, one_line
 from .graph import subgraphs
 from .tape import IR_VERSION, OPSET
 
 LOWEST = 7
-STANDARD = ("", "ai.onnx", "ai.onnx.preview")
+STANDARD = ("", "ai.onnx.preview")
 EXPANDED = frozenset({"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"})
 """Operators of `OPSET` that the rules see only as the simpler ones that ONNX defines them by."""
 _NESTED = 8
@@ -31,19 +31,17 @@ _HOME = "onnxplain.expanded"
 
 def to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Check, inline functions, bring to `OPSET`, and infer shapes."""
+    _call_standard_empty(model)
     _check(model)
     if model.functions:
         model = _edge("inline its functions", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
-    for n in nodes_of(model.graph):
-        n.domain = "" if n.domain == "ai.onnx" else n.domain
-    version = next((o.version for o in model.opset_import if o.domain in STANDARD[:2]), OPSET)
+    version = next((o.version for o in model.opset_import if o.domain == ""), OPSET)
     if version < LOWEST:
         raise UnsupportedModelError(f"the model has opset {version}; onnxplain takes {LOWEST} and newer. Remedy: convert it with onnx.version_converter.")
     if version < OPSET:
         model = _raise(model, version)
     model = _expand(model)
-    _set_version(model, OPSET)
-    model.ir_version = IR_VERSION
+    _relabel(model)
     return infer(model)
 
 
@@ -61,7 +59,7 @@ def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
             yield from graphs_of(g)
 
 
-def _edge(what: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+def _edge(what: str, action: Callable[[], Any]) -> Any:
     """Run one of ONNX's C++ tools; its exceptions become one clear line."""
     try:
         return action()
@@ -69,7 +67,19 @@ def _edge(what: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
         raise InvalidModelError(f"ONNX could not {what}: {one_line(error)}") from None
 
 
+def _call_standard_empty(model: onnx.ModelProto) -> None:
+    """Give ONNX's own domain its other name, by which the tools know it."""
+    bodies = [f.node for f in model.functions]
+    for named in (model.opset_import, *(f.opset_import for f in model.functions), nodes_of(model.graph), *bodies):
+        for n in named:
+            if n.domain == "ai.onnx":
+                n.domain = ""
+
+
 def _check(model: onnx.ModelProto) -> None:
+    unranked = [t for v in (*model.graph.input, *model.graph.output) if (t := v.type.tensor_type).elem_type and not t.HasField("shape")]
+    for t in unranked:  # ONNX Runtime takes them, the checker does not
+        t.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, and others where strings are no UTF-8
@@ -77,6 +87,8 @@ def _check(model: onnx.ModelProto) -> None:
         unknown = sorted({n.domain for n in nodes_of(model.graph)} - imported)
         hint = f" (no opset_import names the domains {', '.join(unknown)})" if unknown else ""
         raise InvalidModelError(f"the model fails ONNX's checker: {one_line(error)}{hint}") from None
+    for t in unranked:
+        t.ClearField("shape")
 
 
 def _set_version(model: onnx.ModelProto, version: int) -> None:
@@ -93,7 +105,7 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Declared shapes are often stale (traced at batch 1, then made symbolic at the inputs), and ONNX would believe them.
     """
-    declared = {v.name: v.type for g in graphs_of(model.graph) for v in (*g.value_info, *g.output) if v.type.HasField("tensor_type")}
+    declared = {v.name: _copied(v.type) for g in graphs_of(model.graph) for v in (*g.value_info, *g.output) if v.type.HasField("tensor_type")}
     for g in graphs_of(model.graph):
         del g.value_info[:]
         for v in g.output:
@@ -132,13 +144,14 @@ def _filled(found: onnx.TypeProto | None, told: onnx.TypeProto, symbols: set[str
 
     A declared symbol is believed where an input has it, a declared number only where no input has a symbol.
     """
-    known = found is not None and found.tensor_type.HasField("shape")
-    if known and len(found.tensor_type.shape.dim) != len(told.tensor_type.shape.dim) or not told.tensor_type.HasField("shape") and found is not None:
+    filled, dims = _copied(told), told.tensor_type.shape.dim
+    if found is None or not found.tensor_type.HasField("shape"):
+        olds, news = [onnx.TensorShapeProto.Dimension()] * len(dims), found is None or told.tensor_type.HasField("shape")
+    else:
+        olds, news = found.tensor_type.shape.dim, False
+    if len(olds) != len(dims):
         return None
-    filled, news = onnx.TypeProto(), not known
-    filled.CopyFrom(told)
-    for k, d in enumerate(filled.tensor_type.shape.dim):
-        old = found.tensor_type.shape.dim[k] if known else onnx.TensorShapeProto.Dimension()
+    for old, d in zip(olds, filled.tensor_type.shape.dim):
         believed = d.dim_param in symbols if d.HasField("dim_param") else d.dim_value > 0 and not symbols
         if old.HasField("dim_value") or old.dim_param in symbols or not believed:
             d.CopyFrom(old)
@@ -162,15 +175,30 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
                 n.output.pop()
     _refuse([n for n in nodes if len(n.output) > 1], "Dropout", version < 12, "has a mask that is read")
     _refuse([n for n in nodes if len(n.output) > 1], "BatchNormalization", version < 14, "has outputs of training that are read")
-    resized = {n.output[0] for n in nodes if version < 11 and n.op_type in ("Upsample", "Resize")}
+    constants = _constants(model)
+    rounded = {n.output[0]: _rounding(n, constants) for n in nodes if version < 11 and n.op_type in ("Upsample", "Resize")}
+    _refuse([n for n in nodes if n.output[0] in rounded and rounded[n.output[0]] is None], "Resize", True, "shrinks one axis and stretches another")
     model = _edge(f"convert opset {version} to {OPSET}", lambda: onnx.version_converter.convert_version(model, OPSET))
     for n in nodes_of(model.graph):
-        if n.op_type == "Resize" and n.output[0] in resized:
-            # The converter leaves half_pixel, the newer default, where the old operators were asymmetric.
-            kept = [a for a in n.attribute if a.name not in ("coordinate_transformation_mode", "nearest_mode")]
+        if n.op_type == "Resize" and n.output[0] in rounded:
+            # The converter leaves half_pixel and round_prefer_floor, the newer defaults, where the old operators were asymmetric.
+            old = {"mode": _attribute(n, "mode", "nearest"), "coordinate_transformation_mode": "asymmetric", "nearest_mode": rounded[n.output[0]]}
             del n.attribute[:]
-            n.attribute.extend([*kept, helper.make_attribute("coordinate_transformation_mode", "asymmetric"), helper.make_attribute("nearest_mode", "floor")])
+            n.attribute.extend(helper.make_attribute(k, v) for k, v in old.items())
     return model
+
+
+def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str | None:
+    """How the nearest place was found: ONNX Runtime takes the floor where it stretches, the ceiling where it shrinks."""
+    if n.op_type == "Upsample" or n.input[1] not in constants or _attribute(n, "mode", b"nearest") != b"nearest":
+        return "floor"
+    scales = numpy_helper.to_array(constants[n.input[1]])
+    return "floor" if (scales >= 1).all() else "ceil" if (scales <= 1).all() else None
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    made = {n.output[0]: a.t for n in nodes_of(model.graph) if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+    return made | {t.name: t for g in graphs_of(model.graph) for t in g.initializer}
 
 
 def _attribute(n: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -181,7 +209,8 @@ def _refuse(nodes: list[onnx.NodeProto], op_type: str, applies: bool, why: str) 
     """Say which nodes of an old opset have a meaning that newer ones cannot express."""
     named = [n.name or n.output[0] for n in nodes if n.op_type == op_type]
     if applies and named:
-        raise UnsupportedModelError(f"{op_type} of this old opset {why}, which opset {OPSET} cannot say: {', '.join(named)}. Remedy: export with opset 14 or newer.")
+        remedy = "Remedy: export with opset 14 or newer."
+        raise UnsupportedModelError(f"{op_type} of this old opset {why}, which opset {OPSET} cannot say: {', '.join(named)}. {remedy}")
 
 
 # ---- down: newer operators by the bodies that define them, the others by name ----
@@ -193,25 +222,46 @@ def _expand(model: onnx.ModelProto) -> onnx.ModelProto:
     Newer opsets mostly added types: a node that the older schema also describes keeps its meaning under it.
     """
     for _ in range(_NESTED):  # a body may hold such operators again
-        if not (nodes := [n for n in nodes_of(model.graph) if not _stays(n)]):
+        if all(map(_stays, nodes_of(model.graph))):
             return model
-        version = {o.domain or "": o.version for o in model.opset_import}
-        types = types_of(infer(_copy(model)))
-        bodies = [_body(n, types, version) for n in nodes]
-        if stuck := {n.op_type: None for n, body in zip(nodes, bodies) if body is None}:
-            raise UnsupportedModelError(f"opset {OPSET} cannot say what {', '.join(stuck)} of opset {version['']} do. Remedy: export with opset {OPSET} or lower.")
-        for k, (n, body) in enumerate(zip(nodes, bodies)):
-            body.domain, body.name = n.domain, n.op_type = _HOME, f"{n.op_type}_{k}"
-        model.functions.extend(bodies)
-        model.opset_import.append(helper.make_opsetid(_HOME, 1))
-        model = _edge("write newer operators as older ones", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
-        _set_version(model, version[""])
-    raise UnsupportedModelError(f"the operators of this model are nested too deeply: {', '.join(sorted({n.op_type for n in nodes}))}")
+        model = _expand_once(model)
+    raise UnsupportedModelError("the functions that define the operators of this model are nested too deeply")
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+def _relabel(model: onnx.ModelProto) -> None:
+    """Call the opset `OPSET`; attributes that only newer schemas have stand at their defaults by now."""
+    for n in nodes_of(model.graph):
+        old = _schema(n.op_type, OPSET, n.domain)
+        if old is not None and any(a.name not in old.attributes for a in n.attribute):
+            kept = [a for a in n.attribute if a.name in old.attributes]
+            del n.attribute[:]
+            n.attribute.extend(kept)
+    _set_version(model, OPSET)
+    model.ir_version = IR_VERSION
+
+
+def _expand_once(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = {o.domain: o.version for o in model.opset_import}
+    types = types_of(infer(_copied(model)))
+    stuck = []
+    for n in [n for n in nodes_of(model.graph) if not _stays(n)]:
+        if (body := _body(n, types, version)) is None:
+            stuck.append(f"{n.op_type} {n.name or n.output[0]!r}")
+        else:
+            body.domain, body.name = n.domain, n.op_type = _HOME, f"{n.op_type}_{len(model.functions)}"
+            model.functions.append(body)
+    if stuck:
+        remedy = f"Remedy: export with opset {OPSET} or lower."
+        raise UnsupportedModelError(f"opset {OPSET} cannot say what these operators of opset {version.get('', OPSET)} do: {'; '.join(stuck)}. {remedy}")
+    model.opset_import.append(helper.make_opsetid(_HOME, 1))
+    model = _edge("write newer operators as older ones", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
+    _set_version(model, version.get("", OPSET))
+    return model
+
+
+def _copied(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
     return copy
 
 
@@ -234,7 +284,7 @@ def _stays(n: onnx.NodeProto) -> bool:
 @cache
 def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
     try:
-        return onnx.defs.get_schema(op_type, version, domain) if domain in STANDARD[:2] else None
+        return onnx.defs.get_schema(op_type, version, domain) if not domain else None
     except onnx.defs.SchemaError:
         return None
 
@@ -242,30 +292,26 @@ def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | Non
 def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str, int]) -> onnx.FunctionProto | None:
     """What the node means, as a function of simpler operators; None where nothing simpler is known.
 
-    ONNX's inliner would do this itself, but not where an optional input in the middle is omitted.
+    ONNX's inliner can find it too, but not where an optional input in the middle is omitted.
     """
     if (text := _BODIES.get(n.op_type)) is not None:
         body = onnx.parser.parse_function(text(n))
     else:
         schema = onnx.defs.get_schema(n.op_type, version.get(n.domain, 1), n.domain)
-        full = onnx.NodeProto()
-        full.CopyFrom(n)
         given = {a.name for a in n.attribute}
-        full.attribute.extend(a.default_value for name, a in schema.attributes.items() if name not in given and a.default_value.name)
-        del n.attribute[:]
-        n.attribute.extend(full.attribute)
+        n.attribute.extend(a.default_value for name, a in schema.attributes.items() if name not in given and a.default_value.name)
         if schema.has_context_dependent_function:
             known = [types.get(i, onnx.TypeProto()).SerializeToString() for i in n.input]
-            data = _edge(f"expand {n.op_type} {n.name or n.output[0]!r}", lambda: schema.get_context_dependent_function(full.SerializeToString(), known))
+            data = _edge(f"expand {n.op_type} {n.name or n.output[0]!r}", lambda: schema.get_context_dependent_function(n.SerializeToString(), known))
             body = onnx.FunctionProto.FromString(data)
         elif schema.has_function:
-            body = onnx.FunctionProto()
-            body.CopyFrom(schema.function_body)
+            body = _copied(schema.function_body)
         else:
             return None
-    own = next((o.version for o in body.opset_import if o.domain == ""), version[""])
+    model_opset = version.get("", OPSET)
+    own = next((o.version for o in body.opset_import if o.domain == ""), model_opset)
     del body.opset_import[:]
-    body.opset_import.extend([helper.make_opsetid("", own if own <= OPSET else version[""])])
+    body.opset_import.append(helper.make_opsetid("", own if own <= OPSET else model_opset))
     return body
 
 

@@ -9,6 +9,7 @@ import onnx
 
 from .backward import backward
 from .errors import InputError, choose
+from .flow import Flow
 from .model import load
 from .tape import Tape, Type
 
@@ -51,7 +52,7 @@ def vjp(model: Any, outputs: Iterable[str] | None = None, wrt: Iterable[str] | N
     tape.reserve(prefix + n for n in (*outputs, *wrt))
     env = graph.write(tape, inputs)
     seeds = {n: tape.input(prefix + n, env[n].type) for n in outputs}
-    pulled = backward(graph, env, seeds, wrt)
+    pulled = backward(Flow(graph, tuple(outputs), tuple(wrt)), env, seeds)
     return tape.build({n: env[n] for n in graph.outputs} | {prefix + n: v for n, v in pulled.items()}).to_proto()
 
 

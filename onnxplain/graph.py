@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from .ops import OPS, Operator
+from .ops.newer import SPELLED_OUT
 from .tape import Tape, Type, Var
 
 
@@ -54,6 +55,8 @@ class Node:
     def __call__(self, *xs: Var | None) -> Any:
         """Write this node at other inputs; one Var, or a tuple for several outputs."""
         tape = next(x.tape for x in xs if x is not None)
+        if self.op_type in SPELLED_OUT:
+            return SPELLED_OUT[self.op_type](*xs, **self.attributes)
         return tape.emit(self.op_type, xs, len(self.outputs), self.proto.attribute, domain=self.proto.domain)
 
     def __str__(self) -> str:
@@ -120,6 +123,9 @@ class Graph:
         env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
         for node in self.nodes:
             if all(o in env or not o for o in node.outputs):
+                continue
+            if node.op_type in SPELLED_OUT:
+                env[node.outputs[0]] = node(*(env[i] if i else None for i in node.inputs))
                 continue
             ys = tape.emit(
                 node.op_type,

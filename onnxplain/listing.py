@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from .backward import active_values, gradient
 from .errors import UnsupportedModelError, choose
-from .graph import Graph, Node
+from .flow import Flow
+from .graph import Node
 from .methods import METHODS
 from .model import load
 from .question import Question
-from .rules import guided
-from .rules.composites import COMPOSITES
+from .rules import COMPOSITES, RULES, Composite, Params
 
 
 class Listing(dict[str, str]):
@@ -26,18 +27,26 @@ class Listing(dict[str, str]):
 
 def methods() -> Listing:
     """The explanation methods, with one line each."""
-    return Listing({name: cls.summary() for name, cls in sorted(METHODS.items())})
+    return _listing(METHODS)
 
 
 def composites() -> Listing:
     """The named tables of rules, with one line each."""
-    return Listing({name: composite.summary for name, composite in sorted(COMPOSITES.items())})
+    return _listing(COMPOSITES)
 
 
 def rules() -> Listing:
     """The propagation rules, with one line each."""
-    functions: list[Callable] = [gradient, guided.guided, guided.deconvnet]
-    return Listing({f.__name__: (f.__doc__ or "").strip().splitlines()[0] for f in functions})
+    return _listing(RULES)
+
+
+def _listing(registered: Mapping[str, Any]) -> Listing:
+    """The first sentence of each docstring."""
+    return Listing({name: _first_line(thing) for name, thing in sorted(registered.items())})
+
+
+def _first_line(thing: Any) -> str:
+    return " ".join(inspect.cleandoc(thing.__doc__ or "").partition("\n\n")[0].split())
 
 
 # ---- what a model needs ----
@@ -123,24 +132,30 @@ def check(model: Any, *, output: str | None = None, wrt: Any = None) -> Coverage
         Printable; `.ok(method)`, `.missing`.
     """
     q = Question.ask(load(model), output, wrt)
-    nodes = tuple(_cover(q.graph, n) for n in q.path)
-    reached = q.output in active_values(q.graph, q.wrt)
+    nodes = tuple(_cover(q.flow, n) for n in q.flow.nodes)
+    reached = q.output in q.flow.active
     return Coverage(q.output, q.wrt, nodes, {m: reached and not any(m in n.lacking for n in nodes) for m in sorted(METHODS)}, reached)
 
 
-def _cover(graph: Graph, node: Node) -> NodeCoverage:
-    reasons = {name: reason for name in sorted(METHODS) if (reason := _lacks(graph, node, name))}
+def _cover(flow: Flow, node: Node) -> NodeCoverage:
+    reasons = {name: reason for name in sorted(METHODS) if (reason := _lacks(flow, node, name))}
     op = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
-    return NodeCoverage(node.proto.name or node.outputs[0], op, node.kind, node.operator is not None, tuple(reasons), next(iter(reasons.values()), ""))
+    return NodeCoverage(node.proto.name or node.outputs[0], op, flow.kind(node), node.operator is not None, tuple(reasons), next(iter(reasons.values()), ""))
 
 
-def _lacks(graph: Graph, node: Node, method: str) -> str:
+def _lacks(flow: Flow, node: Node, method: str) -> str:
     """Why a method cannot pass a node; empty if it can."""
     if node.operator is None:
         return "no vector-Jacobian product yet; explain a tensor before it (output=) or behind it (wrt=), or re-export with standard ai.onnx operators"
-    if method in COMPOSITES:
-        try:
-            COMPOSITES[method](graph, node)
-        except UnsupportedModelError as error:
-            return str(error)
-    return ""
+    table = _table(method)
+    try:
+        return "" if table is None or table(flow, node) else "no rule"
+    except UnsupportedModelError as error:
+        return str(error)
+
+
+@cache
+def _table(method: str) -> Composite | None:
+    """The composite that a method goes by, where it does."""
+    name = "epsilon_plus_flat" if method == "lrp" else method
+    return Composite(tuple(COMPOSITES[name](Params({})))) if name in COMPOSITES else None

@@ -1,31 +1,31 @@
 """Load: a path, bytes, a ModelProto or an onnx_ir.Model becomes a checked, shape-inferred model of one opset.
 
-ONNX's own C++ tools do the work at the edge (check, inline, convert, infer); they are handed a light copy of the model whose
-weights are named but absent, so that nothing big is ever copied or serialised.
+ONNX's own C++ tools do the work at the edge (check, inline, convert, infer). They are handed a light copy, in which the big
+weights are inputs, so that nothing big is parsed, serialised or hashed: a file's own weights are read once, external ones not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
-from onnx import helper
 
-from . import convert
-from .errors import InputError, InvalidModelError
+from . import convert, wire
+from .errors import InputError, InvalidModelError, choose, one_line
 from .graph import Graph
-from .tape import IR_VERSION, SMALL, Type
-
-Source = "str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Model"
+from .tape import SMALL, Type
+from .weights import Store, Weights, detach, is_big
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Model:
     fuse: bool | str = True
     rewrites: frozenset[str] | None = None
     name: str = "model"
-    _graphs: dict[frozenset[str], Graph] = field(default_factory=dict, repr=False)
+    _graphs: dict[frozenset[str], Graph] = field(default_factory=dict, repr=False, init=False)
 
     @cached_property
     def inputs(self) -> dict[str, Type]:
@@ -46,6 +46,7 @@ class Model:
 
     @cached_property
     def outputs(self) -> dict[str, Type]:
+        """The model's outputs, by name."""
         return dict(self.raw.outputs)
 
     @cached_property
@@ -63,7 +64,7 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the file or of the serialised model that was given."""
+        """Digest of the file, its external data excepted, or of the serialised model that was given."""
         return _sha256(self.origin)
 
 
@@ -73,7 +74,9 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
-        Any opset from 7 on. External data are memory-mapped, never read as a whole.
+        Any opset from 7 on. External data are memory-mapped, never read as a whole, and must lie in the model's folder (links
+        are followed); a model of more than 2 GB has them. A file may be moved or overwritten once it is loaded, its external
+        data may not. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
     fuse : bool or "two", default True
         True merges batch normalisation into the linear layer before it, or into an unpadded one behind it; False keeps it as
         one linear layer of its own, "two" as two (centre, then scale).
@@ -87,132 +90,169 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     Raises
     ------
     InvalidModelError
-        What was given is no model that ONNX accepts, or its external data are missing or lie outside its folder.
+        What was given is no model that ONNX accepts, or its external data are missing, cut off or outside of its folder.
+    UnsupportedModelError
+        Its opset is older than 7, or opset 21 cannot say what one of its operators does.
+    InputError
+        `model`, `fuse` or `rewrites` is none of the above.
     """
-    if isinstance(model, Model):
-        same = model.fuse == fuse and rewrites is None
-        return model if same or fuse is True and rewrites is None else Model(model.source, model.origin, fuse, model.rewrites, model.name)
     if fuse not in (True, False, "two"):
         raise InputError(f"fuse must be True, False or 'two', got {fuse!r}")
     if rewrites is not None:
         from .canonical import REWRITES
-        from .errors import choose
 
         rewrites = frozenset(choose("rewrite", r, REWRITES) for r in ([rewrites] if isinstance(rewrites, str) else rewrites))
-    proto, weights, name = _parse(model)
-    light = convert.to_opset(proto)
-    return Model(_attach(light, weights), model, fuse, rewrites, name)
+    if isinstance(model, Model):
+        if fuse in (True, model.fuse) and rewrites in (None, model.rewrites):
+            return model
+        return replace(model, fuse=fuse, rewrites=rewrites if rewrites is not None else model.rewrites)
+    light, weights, name = _parse(model)
+    _name_dims(light, weights)
+    return Model(_attach(convert.to_opset(light), weights), model, fuse, rewrites, name)
 
 
-# ---- parse ----
+# ---- parse: a light ModelProto, and the big weights by name ----
 
 
-def _parse(model: Any) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol], str]:
-    """The light ModelProto, its weights by name, and what to call it."""
-    folder: Path | None = None
+def _parse(model: Any) -> tuple[onnx.ModelProto, Weights, str]:
+    """The light copy, its weights by name, and what to call the model."""
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
-        if not path.is_file():
-            raise InvalidModelError(f"no such file: {path}" if not path.is_dir() else f"{path} is a folder, wanted an .onnx file")
-        proto, folder, name = _decode(path.read_bytes(), str(path)), path.parent, path.stem
-    elif isinstance(model, (bytes, bytearray, memoryview)):
-        proto, name = _decode(bytes(model), f"{len(model)} bytes"), "model"
-    elif isinstance(model, onnx.ModelProto):
-        proto, name = model, model.graph.name or "model"
+        with _opened(path) as data:
+            return *_decoded(data, str(path), path.parent), path.stem
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        data = memoryview(model).cast("B")
+        return *_decoded(data, f"a string of {len(data)} bytes", None), "model"
+    if isinstance(model, onnx.ModelProto):
+        light, left_out = _from_proto(model)
     elif isinstance(model, ir.Model):
-        return _from_ir(model)
+        light, left_out = _from_ir(model)
     else:
         raise InputError(f"model must be a path, bytes, onnx.ModelProto or onnx_ir.Model, got {type(model).__name__}")
-    return *_detach(proto, folder), name
+    return light, detach(light, Store(None, left_out)), light.graph.name or "model"
 
 
-def _decode(data: bytes, what: str) -> onnx.ModelProto:
+@contextmanager
+def _opened(path: Path) -> Iterator[memoryview]:
+    """The file's bytes, memory-mapped, as long as the block lasts."""
+    if path.is_dir():
+        raise InvalidModelError(f"{path} is a folder, wanted an .onnx file")
     try:
-        proto = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise InvalidModelError(f"{what} is not an ONNX model, or is cut off: {len(data)} bytes that do not parse ({error})") from None
-    if not proto.HasField("graph") or not proto.graph.output:
-        raise InvalidModelError(f"{what} is not an ONNX model: it parses, but holds no graph with outputs")
-    return proto
+        with open(path, "rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+    except OSError as error:
+        raise InvalidModelError(f"cannot read {path}: {error.strerror or error}") from None
+    yield memoryview(data)
 
 
-def _from_ir(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol], str]:
-    weights: dict[str, ir.TensorProtocol] = {}
-    light = model.clone()
-    for value in light.graph.initializers.values():
+def _decoded(data: memoryview, what: str, folder: Path | None) -> tuple[onnx.ModelProto, Weights]:
+    try:
+        light, left_out = wire.parse(data)
+    except (wire.CutOffError, DecodeError) as error:
+        raise InvalidModelError(f"{what} is not an ONNX model, or is cut off: {len(data)} bytes that do not parse ({one_line(error)})") from None
+    if not light.graph.output:
+        raise InvalidModelError(f"{what} is not an ONNX model: {len(data)} bytes without a graph that has outputs")
+    return light, detach(light, Store(folder, left_out))
+
+
+def _from_proto(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.TensorProto]]:
+    """A copy of everything but the big weights."""
+    light, left_out = onnx.ModelProto(), []
+    _merge(light, model, but="graph")
+    _merge(light.graph, model.graph, but="initializer")
+    for t in model.graph.initializer:
+        if is_big(t):
+            light.graph.initializer.append(wire.refer(onnx.TensorProto(name=t.name, data_type=t.data_type, dims=t.dims), len(left_out)))
+            left_out.append(t)
+        else:
+            light.graph.initializer.append(t)
+    return light, left_out
+
+
+def _merge(copy: Any, message: Any, but: str) -> None:
+    """Copy a message, one field excepted."""
+    for f, value in message.ListFields():
+        if f.name != but:
+            getattr(copy, f.name).MergeFrom(value) if f.message_type or f.is_repeated else setattr(copy, f.name, value)
+
+
+def _from_ir(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.TensorProtocol]]:
+    """A ModelProto of everything but the initializers that are big or lie in files."""
+    copy, left_out, references = model.clone(), [], []
+    for name, value in list(copy.graph.initializers.items()):
         tensor = value.const_value
-        if tensor is not None and value.name and tensor.size > SMALL:
-            weights[value.name] = tensor
-            value.const_value = None
-    for name in weights:
-        value = light.graph.initializers.pop(name)
-        if value not in light.graph.inputs:
-            light.graph.inputs.append(value)
-    return ir.to_proto(light), weights, model.graph.name or "model"
+        if tensor is None:
+            raise InvalidModelError(f"initializer {name!r} of the onnx_ir.Model has no value")
+        if tensor.dtype != ir.DataType.STRING and (tensor.size > SMALL or isinstance(tensor, ir.ExternalTensor)):
+            dims = tensor.shape.numpy()
+            references.append(wire.refer(onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=dims), len(left_out)))
+            left_out.append(tensor)
+            copy.graph.initializers.pop(name)
+    light = ir.to_proto(copy)
+    light.graph.initializer.extend(references)
+    return light, left_out
 
 
-def _detach(proto: onnx.ModelProto, folder: Path | None) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
-    """Take the big weights out of a model: they become inputs of the light copy."""
-    weights: dict[str, ir.TensorProtocol] = {}
-    light = onnx.ModelProto()
-    for f, value in proto.ListFields():
-        if f.name != "graph":
-            getattr(light, f.name).MergeFrom(value) if f.message_type or f.is_repeated else setattr(light, f.name, value)
-    for f, value in proto.graph.ListFields():
-        if f.name != "initializer":
-            getattr(light.graph, f.name).MergeFrom(value) if f.message_type or f.is_repeated else setattr(light.graph, f.name, value)
-    known = {i.name for i in light.graph.input}
-    for tensor in proto.graph.initializer:
-        external = tensor.data_location == onnx.TensorProto.EXTERNAL
-        if int(np.prod(tensor.dims)) <= SMALL and not external:
-            light.graph.initializer.append(tensor)
-            if light.ir_version < 4 and tensor.name not in known:
-                light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-            continue
-        weights[tensor.name] = _external(tensor, folder) if external else ir.serde.TensorProtoTensor(tensor)
-        if tensor.name not in known:
-            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return light, weights
+# ---- the inputs' shapes ----
 
 
-def _external(tensor: onnx.TensorProto, folder: Path | None) -> ir.ExternalTensor:
-    """Memory-mapped data beside the model; symlinks are followed (caches use them), `..` in the reference is not."""
-    entries = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise InvalidModelError(f"tensor {tensor.name!r} is in the external file {location!r}: give the model's path, not its bytes or proto")
-    if os.path.isabs(location) or ".." in Path(location).parts or not location:
-        raise InvalidModelError(f"tensor {tensor.name!r} refers to {location!r}, outside the model's folder: refused")
-    real = Path(os.path.realpath(folder / location))
-    if not real.is_file():
-        raise InvalidModelError(f"external data are missing: tensor {tensor.name!r} is in {location!r}, wanted at {folder / location}")
-    offset = int(entries.get("offset", 0))
-    dtype = ir.DataType(tensor.data_type)
-    needed = int(entries.get("length", 0)) or int(np.ceil(int(np.prod(tensor.dims)) * dtype.itemsize))
-    if real.stat().st_size < offset + needed:
-        raise InvalidModelError(f"external data are cut off: tensor {tensor.name!r} needs {needed} bytes at {offset} of {location!r}, which has {real.stat().st_size}")
-    return ir.ExternalTensor(real.name, offset, needed, dtype, shape=ir.Shape(tensor.dims), name=tensor.name, base_dir=str(real.parent))
+def _name_dims(light: onnx.ModelProto, weights: Weights) -> None:
+    """Give names to the unknown axes of the inputs, so that shapes can be inferred from them.
+
+    Exporters write them as nothing, 0 or −1. Leading axes are the batch and share one name.
+    """
+    given = {*weights, *(t.name for t in light.graph.initializer)}
+    shapes = {i.name: i.type.tensor_type.shape.dim for i in light.graph.input if i.name not in given}
+    named = {d.dim_param for dims in shapes.values() for d in dims}
+    leading = {dims[0].dim_param for dims in shapes.values() if dims} - {""}
+    batch = leading.pop() if len(leading) == 1 else _free("batch", named)
+    for name, dims in shapes.items():
+        for axis, d in enumerate(dims):
+            if not d.dim_param and d.dim_value <= 0:
+                d.dim_param = batch if axis == 0 else _free(f"{name}_{axis}", named)
 
 
-def _attach(light: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol]) -> ir.Model:
-    """The in-memory model: what was taken out comes back, as references; initializers are no longer inputs."""
-    model = ir.from_proto(light)
-    model.ir_version = IR_VERSION
+def _free(wanted: str, taken: set[str]) -> str:
+    return next(name for k in count() if (name := f"{wanted}_{k}" if k else wanted) not in taken)
+
+
+# ---- the in-memory model ----
+
+
+def _attach(light: onnx.ModelProto, weights: Weights) -> ir.Model:
+    """What was taken out comes back, as references; initializers are no longer inputs."""
+    for v in (*light.graph.output, *light.graph.value_info):
+        if _is_map(v.type):  # onnx_ir has no such type, and ONNX Runtime finds it out by itself
+            v.ClearField("type")
+    try:
+        model = ir.from_proto(light)
+    except Exception as error:
+        raise InvalidModelError(f"onnx_ir cannot read the model: {one_line(error.__cause__ or error)}") from None
     graph = model.graph
-    for value in [v for v in graph.inputs if v.name in weights or v.name in graph.initializers]:
-        graph.inputs.remove(value)
+    for value in graph.inputs:
         if value.name in weights:
             value.const_value = weights[value.name]
-            graph.initializers[value.name] = value
+    inputs = [v for v in graph.inputs if v.name not in weights and v.name not in graph.initializers]
+    constants = [v for v in graph.inputs if v.name in weights]
+    graph.inputs.clear()
+    graph.inputs.extend(inputs)
+    for value in constants:
+        graph.register_initializer(value)
     return model
+
+
+def _is_map(kind: onnx.TypeProto) -> bool:
+    """Whether maps are what a value, or the elements of a sequence, are."""
+    while (holder := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+        kind = getattr(kind, holder).elem_type
+    return holder == "map_type"
 
 
 def _sha256(origin: Any) -> str:
     digest = hashlib.sha256()
     if isinstance(origin, (str, os.PathLike)):
-        with open(origin, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        with _opened(Path(origin)) as data:
+            digest.update(data)
     elif isinstance(origin, (bytes, bytearray, memoryview)):
         digest.update(origin)
     else:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .backward import path, refuse
+from .backward import refuse
 from .errors import InputError, UnsupportedModelError, choose
-from .graph import Graph, Node
+from .flow import Flow
+from .graph import Graph
 from .model import Model
 from .tape import Dim, Type
 
@@ -51,13 +52,13 @@ class Question:
                 raise InputError(f"output {self.output!r} does not depend on {', '.join(map(repr, self.wrt))}")
 
     @cached_property
-    def path(self) -> list[Node]:
-        """The nodes between the attributed tensors and the score."""
-        return path(self.graph, [self.output], self.wrt)
+    def flow(self) -> Flow:
+        """What lies between the attributed tensors and the score."""
+        return Flow(self.graph, (self.output,), self.wrt)
 
     def require_vjps(self) -> None:
         """Refuse by name, before anything is written, what has no rule."""
-        refuse([n for n in self.path if n.operator is None], "the backward sweep")
+        refuse(self.flow.missing, "the backward sweep")
 
     @cached_property
     def score(self) -> Type:

@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 
 from .errors import InputError, SessionError
@@ -46,11 +48,20 @@ class Session:
             if name not in known:
                 raise InputError(f"provider {name!r} is not in this ONNX Runtime, which has {', '.join(known)}")
         o = options()
-        self._arrays = [np.ascontiguousarray(emitted.array(n)) for n in emitted.weights]
-        if self._arrays:
-            o.add_external_initializers(list(emitted.weights), [ort_value(a, int(_elem(emitted, n))) for n, a in zip(emitted.weights, self._arrays)])
+        proto, self._handed = onnx.ModelProto(), {}
+        proto.CopyFrom(emitted.proto)
+        for t in proto.graph.initializer:
+            if (tensor := emitted.weights.get(t.name)) is None:
+                continue
+            if isinstance(tensor, ir.ExternalTensor) and os.name == "posix":
+                _map(t, tensor)
+            else:
+                self._handed[t.name] = ort_value(np.require(emitted.array(t.name), requirements=["C", "A"]), t.data_type)
+        if self._handed:
+            o.add_external_initializers(list(self._handed), list(self._handed.values()))
+        o.add_session_config_entry("session.model_external_initializers_file_folder_path", os.sep)
         try:
-            self._session = ort.InferenceSession(emitted.proto.SerializeToString(), o, providers=chosen)
+            self._session = ort.InferenceSession(proto.SerializeToString(), o, providers=chosen)
         except Exception as error:
             raise SessionError(f"ONNX Runtime could not load the emitted graph: {_line(error)}") from error
         self.inputs = [i.name for i in self._session.get_inputs()]
@@ -67,8 +78,11 @@ class Session:
         return dict(zip(names, values))
 
 
-def _elem(emitted: Emitted, name: str) -> int:
-    return next(t.data_type for t in emitted.proto.graph.initializer if t.name == name)
+def _map(t: onnx.TensorProto, tensor: ir.ExternalTensor) -> None:
+    """Let ONNX Runtime map the file itself: what is handed over it copies. It wants paths below a folder, which is the root."""
+    del t.external_data[:]
+    for key, value in (("location", os.path.relpath(tensor.path, os.sep)), ("offset", tensor.offset), ("length", tensor.length)):
+        t.external_data.add(key=key, value=str(value))
 
 
 def ort_value(array: np.ndarray, elem_type: int) -> ort.OrtValue:

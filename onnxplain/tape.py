@@ -142,7 +142,7 @@ class _Op:
 
     def __getattr__(self, op_type: str):
         def emit(*inputs: Operand, outputs: int = 1, **attributes: Any) -> Any:
-            tape = next(v.tape for v in inputs if isinstance(v, Var))
+            tape = max((v.tape for v in inputs if isinstance(v, Var)), key=lambda t: t.depth)
             return tape.emit(op_type, inputs, outputs, attributes)
 
         return emit
@@ -160,8 +160,18 @@ class Tape:
     weights: dict[str, ir.TensorProtocol | np.ndarray] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     reserved: set[str] = field(default_factory=set)
+    outer: Tape | None = None
+    """The tape that holds the node whose body this one is: formulas here may read what is written there."""
     _small: dict[str, onnx.TensorProto] = field(default_factory=dict)
     _memo: dict[Any, Any] = field(default_factory=dict)
+
+    def inner(self) -> Tape:
+        """A tape for the body of an If, Loop or Scan."""
+        return Tape(names=self.names, outer=self)
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.outer is None else self.outer.depth + 1
 
     def name(self, wanted: str) -> str:
         """`wanted`, or the first free name made from it."""
@@ -201,6 +211,8 @@ class Tape:
 
     def weight(self, name: str, tensor: ir.TensorProtocol | np.ndarray) -> Var:
         """A constant of any size, by reference; the same object again is the same Var."""
+        if self.outer is not None:
+            return self.outer.weight(name, tensor)
         key = ("weight", id(tensor))
         if key not in self._memo:
             dtype = tensor.dtype if isinstance(tensor, np.ndarray) else tensor.dtype.numpy()
@@ -272,18 +284,14 @@ class Tape:
             if v.name != public:
                 assert public in self.reserved or public not in self.names, f"the name {public!r} is taken inside the graph"
                 final.append(helper.make_node("Identity", [v.name], [public]))
-        need, kept = {v.name for v in wanted.values()}, []
-        for node in reversed(self.nodes):
-            if not need.isdisjoint(node.output):
-                need.update(_reads(node))
-                kept.append(node)
+        kept, need = self._needed(wanted.values())
         initializers, weights = [t for n, t in self._small.items() if n in need], {}
         for n, tensor in self.weights.items():
             if n in need:
                 weights[n] = tensor
                 initializers.append(_placeholder(n, tensor))
         graph = helper.make_graph(
-            kept[::-1] + final,
+            kept + final,
             name,
             [helper.make_value_info(v.name, v.type.proto) for v in self.inputs.values()],
             [helper.make_value_info(public, v.type.proto) for public, v in wanted.items()],
@@ -292,6 +300,32 @@ class Tape:
         model = helper.make_model(graph, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION, producer_name="onnxplain")
         helper.set_model_props(model, dict(metadata or {}))
         return Emitted(model, weights)
+
+    def body(self, outputs: Sequence[Var], name: str) -> onnx.GraphProto:
+        """The subgraph that computes `outputs`; every other value that it reads is captured."""
+        own: set[str] = set()
+        made = {o for n in self.nodes for o in n.output}
+        final = []
+        for v in outputs:
+            fresh = v.name in made and v.name not in own
+            final.append(v if fresh else self._copy(v))
+            own.add(v.name)
+        kept, need = self._needed(final)
+        infos = [[helper.make_value_info(v.name, v.type.proto) for v in values] for values in (self.inputs.values(), final)]
+        return helper.make_graph(kept, name, *infos, [t for n, t in self._small.items() if n in need])
+
+    def _copy(self, v: Var) -> Var:
+        self.nodes.append(helper.make_node("Identity", [v.name], [self.name(f"{v.name}_out")]))
+        return Var(self, self.nodes[-1].output[0], v.type)
+
+    def _needed(self, wanted: Iterable[Var]) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The nodes that `wanted` needs, in order, and all names that they read."""
+        need, kept = {v.name for v in wanted}, []
+        for node in reversed(self.nodes):
+            if not need.isdisjoint(node.output):
+                need.update(_reads(node))
+                kept.append(node)
+        return kept[::-1], need
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

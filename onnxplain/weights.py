@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +16,8 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from . import wire
+from .convert import graphs_of, nodes_of
 from .errors import InvalidModelError
-from .graph import subgraphs
 from .tape import SMALL
 
 Weights = dict[str, ir.TensorProtocol]
@@ -33,10 +34,12 @@ class Store:
         """The tensor, by reference where it can be one: external data are memory-mapped."""
         dtype, dims = dtype_of(proto), list(proto.dims)
         index = wire.reference(proto)
-        held = proto if index is None else self.left_out[index]
+        held: Any = proto if index is None else self.left_out[index]
         if isinstance(held, onnx.TensorProto):
             if held.data_location == onnx.TensorProto.EXTERNAL:
                 return self._external(held, name, dtype, dims)
+            if held.HasField("raw_data") and held.ByteSize() < nbytes(dtype, dims):
+                raise InvalidModelError(f"tensor {name!r} holds {len(held.raw_data)} bytes, wanted {nbytes(dtype, dims)} for {dtype.name} {dims}")
             return ir.LazyTensor(lambda: _value(held, name), dtype, ir.Shape(dims), cache=True, name=name)
         if isinstance(held, ir.ExternalTensor):
             return mapped(Path(held.path), held.offset, held.length, dtype, dims, name)
@@ -60,7 +63,8 @@ class Store:
         entries = {e.key: e.value for e in proto.external_data}
         location = entries.get("location", "")
         if self.folder is None:
-            raise InvalidModelError(f"tensor {name!r} is in the external file {location!r}: give the model's path, as bytes and protos do not say in which folder that lies")
+            remedy = "give the model's path, as bytes and protos do not say in which folder that lies"
+            raise InvalidModelError(f"tensor {name!r} is in the external file {location!r}: {remedy}")
         if os.path.isabs(location) or ".." in location.replace("\\", "/").split("/") or not location:
             raise InvalidModelError(f"tensor {name!r} refers to {location!r}, outside of the model's folder: refused")
         try:
@@ -96,6 +100,7 @@ def dtype_of(proto: onnx.TensorProto) -> ir.DataType:
 
 
 def nbytes(dtype: ir.DataType, dims: Iterable[int]) -> int:
+    """How many bytes a tensor fills; elements of less than one are packed."""
     return -(-math.prod(dims) * dtype.bitwidth // 8)
 
 
@@ -140,23 +145,28 @@ def detach(light: onnx.ModelProto, store: Store) -> Weights:
         for k in reversed(range(len(graph.node))):
             node = graph.node[k]
             for a in node.attribute:
-                if node.op_type == "Constant" and a.HasField("sparse_tensor"):
+                if a.HasField("sparse_tensor") and node.op_type == "Constant":
                     a.CopyFrom(helper.make_attribute("value", _dense(a.sparse_tensor, node.output[0])))
-                if node.op_type == "Constant" and a.name == "value" and is_big(a.t):
+                if a.HasField("t") and node.op_type == "Constant" and is_big(a.t):
                     identity = take(a.t, node.output[0], inner)
-                    node.CopyFrom(identity) if inner else graph.node.__delitem__(k)
+                    if inner:
+                        node.CopyFrom(identity)
+                    else:
+                        del graph.node[k]
                     break
-                if a.HasField("t"):
+                if a.HasField("t") and a.t.data_location == onnx.TensorProto.EXTERNAL:
                     a.t.CopyFrom(store.inlined(a.t))
-        small = []
-        for proto in graph.initializer:
-            if not is_big(proto):
-                small.append(store.inlined(proto))
-            else:
+        for k in reversed(range(len(graph.initializer))):
+            proto = graph.initializer[k]
+            if is_big(proto):
                 identity = take(proto, proto.name, inner)
                 if inner:
                     graph.node.insert(0, identity)
-        if len(small)
+                del graph.initializer[k]
+            elif proto.data_location == onnx.TensorProto.EXTERNAL:
+                proto.CopyFrom(store.inlined(proto))
+    if light.ir_version < 4:  # where every initializer is an input too
+        light.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in light.graph.initializer if t.name not in inputs)
     return weights
 
 

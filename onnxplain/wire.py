@@ -12,7 +12,7 @@ import onnx
 
 BIG = 8192
 """Raw data of more bytes are left out."""
-_KEY = "onnxplain.raw"
+_KEY = "onnxplain.left_out"
 _RAW_DATA = 9
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph"},
@@ -29,18 +29,25 @@ class CutOffError(ValueError):
 
 
 def parse(data: memoryview) -> tuple[onnx.ModelProto, list[memoryview]]:
-    """The model, with `raw_data` of more than `BIG` bytes left out, and these; `raw_index` says whose they are."""
-    raw: list[memoryview] = []
-    return onnx.ModelProto.FromString(_light(data, "model", raw)), raw
+    """The model, with `raw_data` of more than `BIG` bytes left out, and these; `reference` says whose they are."""
+    left_out: list[memoryview] = []
+    return onnx.ModelProto.FromString(_light(data, "model", left_out)), left_out
 
 
-def raw_index(tensor: onnx.TensorProto) -> int | None:
-    """Which of the raw data that `parse` left out is this tensor's; None if it has its own."""
+def refer(tensor: onnx.TensorProto, index: int) -> onnx.TensorProto:
+    """Let a tensor say that its data are left out."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key=_KEY, value=str(index))
+    return tensor
+
+
+def reference(tensor: onnx.TensorProto) -> int | None:
+    """Which of what was left out is this tensor's; None if it has its own data."""
     return next((int(e.value) for e in tensor.external_data if e.key == _KEY), None)
 
 
-def _light(data: memoryview, message: str, raw: list[memoryview]) -> bytes:
-    """The message without big raw data, which are appended to `raw`."""
+def _light(data: memoryview, message: str, left_out: list[memoryview]) -> bytes:
+    """The message without big raw data, which are appended to `left_out`."""
     children, parts, at, copied = _MESSAGES[message], [], 0, 0
     while at < len(data):
         start = at
@@ -53,12 +60,10 @@ def _light(data: memoryview, message: str, raw: list[memoryview]) -> bytes:
                 parts.append(data[copied:start])
                 copied = at
                 if field == _RAW_DATA:
-                    reference = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
-                    reference.external_data.add(key=_KEY, value=str(len(raw)))
-                    parts.append(reference.SerializeToString())
-                    raw.append(body)
+                    parts.append(refer(onnx.TensorProto(), len(left_out)).SerializeToString())
+                    left_out.append(body)
                 else:
-                    light = _light(body, children[field], raw)
+                    light = _light(body, children[field], left_out)
                     parts += [_encoded(tag), _encoded(len(light)), light]
         elif wire in (0, 1, 5):
             at = _varint(data, at)[1] if wire == 0 else at + (8 if wire == 1 else 4)

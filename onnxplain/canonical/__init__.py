@@ -13,7 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from ..graph import Graph
-from . import batch, batch_norm, constants, layout, linear  # noqa: F401  (they fill REWRITES, in this order)
+from . import batch, batch_norm, constants, layout, linear, patterns  # noqa: F401  (they fill REWRITES, in this order)
+from .recurrent import time_first
 from .registry import ORDER, REWRITES
 from .windows import spell_out
 
@@ -32,6 +33,7 @@ def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = T
                 ShapeInferencePass()(model)
     RemoveUnusedNodesPass()(model)
     spell_out(model)
+    time_first(model)
     return Graph.of(model, log)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import count
 
 import numpy as np
 import onnx_ir as ir
@@ -23,26 +24,33 @@ def symbolic_batch(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     The batch axis is followed from the inputs through every node to the outputs; a node that reshapes, reduces, slices or
     gathers along it, or that is not known here, leaves the model as it is.
     """
-    inputs = [v for v in model.graph.inputs if v.shape is not None and len(v.shape)]
-    sizes = {v.shape[0] for v in inputs}
+    inputs = [v for v in model.graph.inputs if v.shape is None or len(v.shape)]
+    sizes = {v.shape[0] if v.shape is not None else None for v in inputs}
     if len(sizes) != 1 or not isinstance(size := next(iter(sizes)), int):
         return
     axis: dict[ir.Value, int] = {v: 0 for v in inputs}
     changes: list[Callable[[], None]] = []
     try:
         for node in model.graph:
+            if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+                raise _Bound  # a body may read any value
             if any(v in axis for v in node.inputs if v is not None):
                 where = _follow(node, axis, size, model, changes)
-                axis.update({o: where for o in node.outputs if o.name})
+                for o in node.outputs:
+                    if o.name and (o.shape is None or o.shape[where] != size):
+                        raise _Bound
+                    axis[o] = where
         if any(axis.get(o) != 0 for o in model.graph.outputs):
             raise _Bound
-    except (_Bound, TypeError, IndexError, AttributeError):
+    except (_Bound, TypeError, IndexError, AttributeError, ValueError):
         return
     for change in changes:
         change()
+    taken = {d.value for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)}
+    symbol = next(s for s in (SYMBOL, *(f"{SYMBOL}_{k}" for k in count(1))) if s not in taken)
     for value, a in axis.items():
         if value.shape is not None:
-            value.shape = ir.Shape([SYMBOL if i == a else d for i, d in enumerate(value.shape)])
+            value.shape = ir.Shape([symbol if i == a else d for i, d in enumerate(value.shape)])
     log.append(f"symbolic_batch: the batch of {size} is symbolic")
 
 
@@ -80,17 +88,18 @@ def _follow(node: ir.Node, axis: dict[ir.Value, int], size: int, model: ir.Model
     if own is None or others:
         raise _Bound
     if is_op(node, *ALIKE):
-        if own != 0:
+        counts_all = is_op(node, "MaxPool") and len(node.outputs) > 1 and node.outputs[1].uses()  # indices into the whole batch
+        if own != 0 or attribute(node, "training_mode", 0) or counts_all or any(o.is_graph_output() for o in node.outputs[1:]):
             raise _Bound
         return 0
     if is_op(node, *ALONG):
         a = attribute(node, "axis", ALONG[node.op_type]) % rank
         dropped = is_op(node, "ArgMax") and not attribute(node, "keepdims", 1)
-        if a == own or is_op(node, "LayerNormalization") and a <= own:
+        if a == own or is_op(node, "LayerNormalization") and (a <= own or _reaches_batch(node, own)):
             raise _Bound
         return own - (dropped and a < own)
     if is_op(node, "Gemm"):
-        if attribute(node, "transA", 0) or own != 0:
+        if attribute(node, "transA", 0) or own != 0 or _reaches_batch(node, 0, after=2):
             raise _Bound
         return 0
     if is_op(node, "Transpose"):
@@ -127,7 +136,7 @@ def _follow(node: ir.Node, axis: dict[ir.Value, int], size: int, model: ir.Model
         return own if own < a else own - 1 + index.ndim
     if is_op(node, "Pad"):
         pads = _known(node, 1)
-        if len(pads) != 2 * rank or pads[own] or pads[own + rank]:
+        if len(pads) != 2 * rank or pads[own] or pads[own + rank] or len(node.inputs) > 3 and node.inputs[3] is not None:
             raise _Bound
         return own
     if is_op(node, "Tile", "Expand"):
@@ -154,12 +163,22 @@ def _aligned(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
     if len(places) != 1:
         raise _Bound
     place = places.pop()
+    if is_op(node, "QuantizeLinear", "DequantizeLinear"):
+        if any(len(v.shape) > 1 or len(v.shape) == 1 and attribute(node, "axis", 1) % rank == place for v in node.inputs[1:] if v is not None):
+            raise _Bound
+        return place
     for v in node.inputs:
         if v is not None and v not in axis:
             a = place - rank + len(v.shape)
-            if a >= 0 and v.shape[a] != 1 and not (is_op(node, "QuantizeLinear", "DequantizeLinear") and attribute(node, "axis", 1) % rank != place):
+            if a >= 0 and v.shape[a] != 1:
                 raise _Bound
     return place
+
+
+def _reaches_batch(node: ir.Node, own: int, after: int = 1) -> bool:
+    """Whether a parameter broadcasts as far as the batch, with more than one element there."""
+    rank = len(node.outputs[0].shape)
+    return any(len(v.shape) >= rank - own and v.shape[own - rank] != 1 for v in node.inputs[after:] if v is not None)
 
 
 def _matmul(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
@@ -173,7 +192,7 @@ def _matmul(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
     moving, fixed = (a, b) if a in axis else (b, a)
     own = axis[moving]
     contracted = len(moving.shape) - 1 if moving is a else max(0, len(moving.shape) - 2)
-    if own == contracted or len(moving.shape) < 2 or len(fixed.shape) != 2 and own < len(moving.shape) - 2:
+    if own == contracted or len(moving.shape) < 2 or len(fixed.shape) != 2 and own < len(moving.shape) - 2 or len(fixed.shape) < 2 and moving is b:
         raise _Bound
     return own + rank - len(moving.shape)
 
@@ -193,7 +212,7 @@ def _reshape(node: ir.Node, own: int, size: int, model: ir.Model, changes: list[
 
 def _resize(node: ir.Node, own: int, rank: int, size: int, model: ir.Model, changes: list[Callable[[], None]]) -> int:
     given = lambda k: len(node.inputs) > k and node.inputs[k] is not None and tuple(node.inputs[k].shape) != (0,)
-    if given(1) or "axes" in node.attributes:
+    if given(1) or "axes" in node.attributes or attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
         raise _Bound
     if given(2):
         if _known(node, 2)[own] != 1:

@@ -7,26 +7,61 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, rewrite, sole_user
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
+
+
+@rewrite
+def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """Times a constant plus a constant for each channel, right behind a linear layer, is a BatchNormalization."""
+    for node in list(model.graph):
+        if not is_op(node, "Mul"):
+            continue
+        add = sole_user(node.outputs[0], keep)
+        x = next((v for v in node.inputs if v is not None and is_op(v.producer(), *LINEAR)), None)
+        if x is None or not is_op(add, "Add") or x.shape is None:
+            continue
+        scale, shift = (_per_channel(n, {x, node.outputs[0]}, x) for n in (node, add))
+        if scale is None or shift is None or scale.size != shift.size:
+            continue
+        name = node.outputs[0].name
+        parameters = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "var": np.ones_like(scale)}
+        values = [new_constant(model, f"{name}/{k}", v) for k, v in parameters.items()]
+        new = ir.node("BatchNormalization", [x, *values], {"epsilon": 0.0}, name=node.name, num_outputs=1)
+        new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{name}/whole"
+        model.graph.insert_before(add, new)
+        log.append(f"batch_norm: {node.name or name} and its Add are a BatchNormalization")
+        bypass(model, add, new.outputs[0])
+        model.graph.remove(node, safe=True)
+
+
+def _per_channel(node: ir.Node, variable: set[ir.Value | None], x: ir.Value) -> np.ndarray | None:
+    """The constant operand as one number for each channel of x, if it is that."""
+    array = next((a for v in node.inputs if v not in variable and (a := constant(v)) is not None), None)
+    rank = len(x.shape or ())
+    if array is None or array.ndim > rank or rank < 2:
+        return None
+    spread = (1,) * (rank - array.ndim) + array.shape
+    alone = all(d == 1 for a, d in enumerate(spread) if a != 1)
+    return array.reshape(-1) if alone and array.size == x.shape[1] else None
 
 
 @rewrite
 def fuse_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     """BatchNormalization merges into the linear layer that makes its input, else into an unpadded one that alone reads it."""
     for node in list(model.graph):
-        if not is_op(node, "BatchNormalization") or attribute(node, "training_mode", 0):
+        if not is_op(node, "BatchNormalization") or attribute(node, "training_mode", 0) or names_parameter(node, keep):
             continue
         affine = _affine(node)
         if affine is None:
             continue
         before = node.inputs[0].producer() if node.inputs[0] is not None else None
         after = sole_user(node.outputs[0], keep)
-        if is_op(before, *LINEAR) and sole_user(before.outputs[0], keep) is node and _scale_outputs(model, before, *affine):
+        if is_op(before, *LINEAR) and not names_parameter(before, keep) and sole_user(before.outputs[0], keep) is node and _scale_outputs(model, before, *affine):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {before.op_type} {before.name or before.outputs[0].name}")
             bypass(model, node, before.outputs[0])
-        elif is_op(after, *LINEAR) and after.inputs[0] is node.outputs[0] and _scale_inputs(model, after, *affine):
+        elif is_op(after, *LINEAR) and not names_parameter(after, keep) and after.inputs[0] is node.outputs[0] and _scale_inputs(model, after, *affine):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {after.op_type} {after.name or after.outputs[0].name} behind it")
             after.replace_input_with(0, node.inputs[0])
             model.graph.remove(node, safe=True)
@@ -45,9 +80,8 @@ def _affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
 def _scale_outputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) -> bool:
     """k·(Wx + b) + c as one layer."""
     w = constant(node.inputs[1])
-    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    b = constant(node.inputs[2]) if has_bias else np.zeros(())
-    if w is None or b is None or attribute(node, "beta", 1.0) != 1.0 and has_bias:
+    b = _bias(node, len(k))
+    if w is None or b is None:
         return False
     axis, group = _output_axis(node), attribute(node, "group", 1)
     if node.op_type == "ConvTranspose" and group > 1:
@@ -55,20 +89,18 @@ def _scale_outputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray)
         scaled = grouped.reshape(w.shape)
     else:
         scaled = w * k.reshape([-1 if a == axis else 1 for a in range(w.ndim)])
-    _set(model, node, scaled.astype(w.dtype), (np.broadcast_to(b, k.shape) * k + c).astype(w.dtype))
+    _set(model, node, scaled.astype(w.dtype), (b * k + c).astype(w.dtype))
     return True
 
 
 def _scale_inputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) -> bool:
     """W(k·x + c) + b as one layer; not where padding adds zeros that c would not reach."""
     w = constant(node.inputs[1])
-    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    b = constant(node.inputs[2]) if has_bias else np.zeros(())
     padded = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if w is None or b is None or padded or node.op_type == "ConvTranspose" or attribute(node, "transA", 0):
+    if w is None or padded or node.op_type == "ConvTranspose" or attribute(node, "transA", 0):
         return False
     if node.op_type == "Gemm":
-        if attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0 and has_bias:
+        if attribute(node, "alpha", 1.0) != 1.0:
             return False
         rows = w if attribute(node, "transB", 0) else w.T
         shift = rows @ c
@@ -79,8 +111,22 @@ def _scale_inputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) 
         grouped = w.reshape(group, w.shape[0] // group, w.shape[1], -1)
         scaled = (grouped * per_group[0][..., None]).reshape(w.shape)
         shift = (grouped * per_group[1][..., None]).sum((2, 3)).reshape(-1)
+    b = _bias(node, len(shift))
+    if b is None:
+        return False
     _set(model, node, scaled.astype(w.dtype), (b + shift).astype(w.dtype))
     return True
+
+
+def _bias(node: ir.Node, channels: int) -> np.ndarray | None:
+    """The layer's bias for each channel; None if it is no constant, or not one number a channel."""
+    if attribute(node, "beta", 1.0) != 1.0:
+        return None
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return np.zeros(channels)
+    b = constant(node.inputs[2])
+    fits = b is not None and (b.size == 1 or b.size == channels == b.shape[-1])
+    return np.broadcast_to(b.reshape(-1), channels) if b is not None and fits else None
 
 
 def _output_axis(node: ir.Node) -> int:

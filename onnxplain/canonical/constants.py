@@ -24,9 +24,9 @@ def constants(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     for node in list(model.graph):
         if is_op(node, "Constant") and (tensor := _tensor(node)) is not None:
             _replace(model, node, tensor)
-        elif is_op(node, "Identity") and node.inputs[0] is not None and node.inputs[0].is_initializer() and node.inputs[0].const_value is not None:
-            log.append(f"constants: {node.outputs[0].name} is {node.inputs[0].name}")
-            _replace(model, node, node.inputs[0].const_value)
+        elif is_op(node, "Identity") and (v := node.inputs[0]) is not None and v.is_initializer() and v.const_value is not None and v.name not in keep:
+            log.append(f"constants: {node.outputs[0].name} is {v.name}")
+            _replace(model, node, v.const_value)
 
 
 def _tensor(node: ir.Node) -> ir.TensorProtocol | None:
@@ -51,7 +51,7 @@ def _replace(model: ir.Model, node: ir.Node, tensor: ir.TensorProtocol) -> None:
 def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     """What depends on constants and known shapes alone is computed now, by ONNX Runtime."""
     graph = Graph.of(model)
-    known = set(graph.constants)
+    known = set(graph.constants) - set(keep)
     shapes, foldable = {}, []
     for node in graph.nodes:
         if node.op_type == "Shape" and not node.domain and (t := graph.types[node.inputs[0]].shape) is not None and all(isinstance(d, int) for d in t):

@@ -105,7 +105,7 @@ def _unmoved(model: ir.Model, value: ir.Value | None, perm: list[int], user: ir.
     if is_op(producer, "Transpose") and _perm(producer) == perm and value.name not in keep:
         return producer.inputs[0]
     array = constant(value)
-    if array is None:
+    if array is None or value.name in keep:
         return False
     if array.ndim == 0 or array.size == 1 and array.ndim <= 1 or user.op_type == "Clip":
         return value

@@ -10,7 +10,7 @@ from onnx_ir import convenience
 
 Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
 REWRITES: dict[str, Rewrite] = {}
-ORDER = ("constants", "fold_constants", "symbolic_batch", "sink_transposes", "matmul_add", "bias_add", "fuse_batch_norm")
+ORDER = ("constants", "fold_constants", "symbolic_batch", "activations", "sink_transposes", "matmul_add", "bias_add", "batch_norm", "fuse_batch_norm")
 
 
 def rewrite(function: Rewrite) -> Rewrite:
@@ -54,6 +54,11 @@ def sole_user(value: ir.Value, keep: Collection[str]) -> ir.Node | None:
     """The only node that reads a value which nobody named."""
     users = list(value.uses())
     return users[0][0] if len(users) == 1 and value.name not in keep and not value.is_graph_output() else None
+
+
+def names_parameter(node: ir.Node, keep: Collection[str]) -> bool:
+    """Whether somebody named one of the node's parameters, which then stays as it is."""
+    return any(v is not None and v.name in keep for v in node.inputs[1:])
 
 
 def attribute(node: ir.Node, name: str, default):

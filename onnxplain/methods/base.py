@@ -9,16 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backward import Rule, backward, gradient
+from ..backward import Rules, backward, gradient
 from ..errors import InputError, choose
-from ..graph import Graph, Node
 from ..ops.shapes import reshape_like, shape_of
 from ..question import Question
 from ..tape import Tape, Var, op
 from ..target import mask
 from ..tensors import Tensors
-
-Rules = Callable[[Graph, Node], Rule]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +57,13 @@ class Point:
         return op.ReduceSum(self.y * self.chosen, [a for a in range(self.y.rank) if a != axis], keepdims=0)
 
     def gradient(self) -> Tensors:
-        return self.sweep(lambda graph, node: gradient)
+        return self.sweep(lambda flow, node: gradient)
 
     def sweep(self, rules: Rules, relevance: str = "one_hot") -> Tensors:
-        """One reverse sweep under `rules`, started with ones ("one_hot") or with the scores themselves ("logit")."""
-        seed = self.chosen * self.y if relevance == "logit" else self.chosen
-        return Tensors(backward(self.question.graph, self.env, {self.question.output: seed}, self.question.wrt, rules))
+        """One reverse sweep under `rules`, started with ones ("one_hot"), the scores themselves ("logit"), or what is positive of them."""
+        seed = self.chosen if relevance == "one_hot" else self.chosen * self.y
+        seed = op.Relu(seed) if relevance == "positive" else seed
+        return Tensors(backward(self.question.flow, self.env, {self.question.output: seed}, rules))
 
     def elsewhere(self, given: Mapping[str, Var]) -> dict[str, Var]:
         """Every value of the model at other inputs, or with tensors inside replaced."""

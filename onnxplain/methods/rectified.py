@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..question import Question
-from ..rules.composites import COMPOSITES
+from ..rules import COMPOSITES, Composite, Params
 from ..tensors import Tensors
 from .base import Method, Point, one_of
 
@@ -18,10 +18,10 @@ class _Rectified(Method):
         one_of(self.relevance, ["one_hot", "logit"], "relevance")
 
     def explanation(self, f: Point) -> Tensors:
-        return f.sweep(COMPOSITES[self.name], self.relevance)
+        return f.sweep(Composite(tuple(COMPOSITES[self.name](Params({})))), self.relevance)
 
     def warnings(self, question: Question) -> list[str]:
-        if any(n.op_type == "Relu" for n in question.path):
+        if any(n.op_type == "Relu" for n in question.flow.nodes):
             return []
         return [f"{self.name} changes what ReLUs send back, and none lies between {', '.join(question.wrt)} and {question.output}: this is the plain gradient"]
 

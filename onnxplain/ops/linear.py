@@ -66,19 +66,16 @@ def Einsum(g, y, *xs, equation):
         kept = "".join(c for c in own if c in known)
         operands = [right] + [left[j] for j in others]
         d = op.Einsum(g, *(xs[j] for j in others), equation=f"{','.join(operands)}->{kept}")
-        if own == left[k] and kept == own:
-            return d
         if kept != own:
             axes = [i for i, c in enumerate(own) if c not in kept]
             d = op.Unsqueeze(d, axes)
-        if own != left[k]:  # a repeated letter reads a diagonal
-            for i, c in enumerate(left[k]):
-                first = left[k].index(c)
-                if first != i:
-                    d = op.Unsqueeze(d, [i])
-                    eye = op.Reshape(_eye(dim(xs[k], i), d), _diagonal_shape(dim(xs[k], i), first, i, len(left[k])))
-                    d = d * eye
-        return op.Expand(d, shape_of(xs[k]))
+        repeats = [(left[k].index(c), i) for i, c in enumerate(left[k]) if left[k].index(c) != i]
+        if repeats:
+            d = op.Unsqueeze(d, [i for _, i in repeats])
+        for i, j in repeats:  # a repeated letter reads a diagonal
+            n = dim(xs[k], j)
+            d = d * reshape(_eye(n, d), *(n if axis in (i, j) else 1 for axis in range(len(left[k]))))
+        return d if kept == left[k] else op.Expand(d, shape_of(xs[k]))
 
     return [lambda k=k: pull(k) for k in range(len(xs))]
 
@@ -103,10 +100,6 @@ def _eye(n: Var, like: Var) -> Var:
     return op.CastLike(op.Equal(op.Unsqueeze(i, [0]), op.Unsqueeze(i, [1])), like)
 
 
-def _diagonal_shape(n: Var, i: int, j: int, rank: int) -> Var:
-    return op.Concat(*(n if k in (i, j) else n.tape.constant(np.array([1])) for k in range(rank)), axis=0)
-
-
 # ---- convolutions; the attributes are spelled out when a model is loaded ----
 
 
@@ -123,13 +116,7 @@ def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
 @linear(bias=2)
 def ConvTranspose(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group, output_padding):
     window = dict(strides=strides, pads=pads, dilations=dilations)
-
-    def dx():
-        d = op.Conv(g, w, group=group, **window)
-        # An output padding of a whole stride or more makes one position too many.
-        return d if all(o < s for o, s in zip(output_padding, strides)) else _crop(d, x)
-
-    return dx, lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
+    return op.Conv(g, w, group=group, **window), lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
 
 
 def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, dilations, group=1) -> Var:
@@ -144,9 +131,7 @@ def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, di
     extent = x.shape[2:]
     if all(isinstance(d, int) for d in extent):
         rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
-        if all(o < max(s, d) for o, s, d in zip(rest, strides, dilations)):
-            d = op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest)
-            return typed(d, x)
+        return typed(op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest), x)
     # Widen by stride - 1, the most that a strided convolution can have skipped at the end, then cut to x.
     wide = op.ConvTranspose(g, w, strides=strides, dilations=dilations, group=group, output_padding=[s - 1 for s in strides])
     axes = list(range(2, 2 + n))

@@ -58,12 +58,11 @@ def Split(g, y, x, split=None, *, axis=0, num_outputs=None):
 
 @movement
 def Slice(g, y, x, starts, ends, axes=None, steps=None):
-    if any(v is not None and v.value is None for v in (axes, steps)) or starts.type.shape in (None, (None,)):
+    if any(v is not None and v.value is None for v in (axes, steps)) or axes is None and not starts.is_static:
         return add_at(x, op.Slice(positions(x), starts, ends, axes, steps), g), *[None] * 4
-    n = int(starts.shape[0] or 0)
-    along = list(range(n)) if axes is None else [int(a) % x.rank for a in axes.value]
-    stride = [1] * n if steps is None else steps.value.tolist()
-    first, extent = cast(starts, np.dtype(np.int64)) if starts.value is None else starts.value, dims(x, along)
+    along = list(range(int(starts.shape[0] or 0))) if axes is None else [int(a) % x.rank for a in axes.value]
+    stride = [1] * len(along) if steps is None else steps.value.tolist()
+    first, extent = cast(starts, np.dtype(np.int64)) if starts.value is None else starts.value.astype(np.int64), dims(x, along)
     where, largest, least = choosers(first, extent)
     first = where(first < 0, first + extent, first)
     first = least(largest(first, 0), extent - np.array([int(s < 0) for s in stride]))
@@ -124,7 +123,7 @@ def CenterCropPad(g, y, x, shape, *, axes=None):
 @movement
 def Tile(g, y, x, repeats):
     # [r·d] as [r, d] on every axis; the copies add up.
-    pairs = [part for a in range(x.rank) for part in (op.Slice(repeats, [a], [a + 1]) if repeats.value is None else int(repeats.value[a]), dim(x, a))]
+    pairs = [part for a in range(x.rank) for part in (op.Gather(repeats, [a]) if repeats.value is None else int(repeats.value[a]), dim(x, a))]
     return reshape_like(op.ReduceSum(reshape(g, *pairs), list(range(0, 2 * x.rank, 2)), keepdims=0), x), None
 
 

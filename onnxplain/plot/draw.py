@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ..errors import InputError, choose
 from ..explanation import Explanation
@@ -163,7 +164,7 @@ def grid(
     shown = [_picture(columns[0], name, k, pictures, options.get("layout")) for k in rows]
     left = int(any(p is not None for p in shown))
     width = 2.3 if left else 3 if columns[0].attributions[name][0].size <= BARS else 5
-    figure = Figure(figsize=(width * (left + len(columns)) + 0.4, 2.55 * len(rows) + 0.3), layout="constrained", dpi=110)
+    figure = Figure(figsize=(width * (left + len(columns)) + 0.4, 2.55 * len(rows) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.08), dpi=110)
     axes = figure.subplots(len(rows), left + len(columns), squeeze=False)
     for i, (k, picture) in enumerate(zip(rows, shown)):
         heading = _heading(columns[0], k, names, labels, output)

@@ -51,11 +51,11 @@ def picture_of(x: np.ndarray, layout: str | None = None) -> np.ndarray | None:
     """An input as [H, W] or [H, W, 3] within 0 to 1; None if it is no image."""
     if x.ndim != 3:
         return None
-    x = np.moveaxis(np.asarray(x, np.float64), channel_axis(x.shape, layout), -1)
+    x = np.moveaxis(x, channel_axis(x.shape, layout), -1)
     if x.shape[-1] not in (1, 3, 4):
         return None
     low, high = (0.0, 255.0) if x.dtype == np.uint8 else (float(x.min()), float(x.max()))
-    x = (x[..., :3] - low) / ((high - low) or 1.0)
+    x = (x[..., :3].astype(np.float64) - low) / ((high - low) or 1.0)
     return shrunk(x[..., 0] if x.shape[-1] == 1 else x)
 
 

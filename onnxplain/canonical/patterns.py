@@ -1,0 +1,162 @@
+"""Activations and normalisations that exporters spell out in elementary nodes, recognised as the one operator that they are.
+
+Their nodes may be newer than the emitted opset: what it lacks is spelled out again when the graph is written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from .registry import attribute, bypass, constant, is_op, rewrite
+
+
+@rewrite
+def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """x·sigmoid(x) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
+    for node in list(model.graph):
+        for recognise in (_swish, _gelu, _hard_swish):
+            found = recognise(node)
+            if found is not None:
+                op_type, x, attributes, inner = found
+                if any(v.name in keep or v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
+                    continue
+                new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
+                new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{node.outputs[0].name}/whole"
+                model.graph.insert_before(node, new)
+                log.append(f"activations: {node.name or node.outputs[0].name} and what leads to it are one {op_type}")
+                bypass(model, node, new.outputs[0])
+                for v in inner:
+                    maker = v.producer()
+                    if maker is not None and maker.graph is not None and not any(o.uses() for o in maker.outputs):
+                        model.graph.remove(maker, safe=True)
+                break
+
+
+Found = tuple[str, ir.Value, dict, list[ir.Value]]
+
+
+def _producers(values: list[ir.Value]) -> list[ir.Node]:
+    return [n for v in values if (n := v.producer()) is not None]
+
+
+def _either(node: ir.Node) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """The two operands of a commutative node, both ways."""
+    a, b = node.inputs[:2]
+    if a is not None and b is not None:
+        yield a, b
+        yield b, a
+
+
+def _number(value: ir.Value | None) -> float | None:
+    array = constant(value) if value is not None and value.is_initializer() else None
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def _is(value: ir.Value | None, number: float) -> bool:
+    got = _number(value)
+    return got is not None and math.isclose(got, number, rel_tol=1e-3)
+
+
+def _swish(node: ir.Node) -> Found | None:
+    if is_op(node, "Mul"):
+        for x, gate in _either(node):
+            if is_op(gate.producer(), "Sigmoid") and gate.producer().inputs[0] is x:
+                return "Swish", x, {}, [gate]
+    return None
+
+
+def _hard_swish(node: ir.Node) -> Found | None:
+    if is_op(node, "Mul"):
+        for x, gate in _either(node):
+            maker = gate.producer()
+            alpha = attribute(maker, "alpha", 0.2) if is_op(maker, "HardSigmoid") else None
+            if alpha is not None and maker.inputs[0] is x and math.isclose(alpha, 1 / 6, rel_tol=1e-3) and attribute(maker, "beta", 0.5) == 0.5:
+                return "HardSwish", x, {}, [gate]
+    if is_op(node, "Div") and _is(node.inputs[1], 6) and is_op(node.inputs[0].producer(), "Mul"):
+        product = node.inputs[0].producer()
+        for x, clipped in _either(product):
+            clip = clipped.producer()
+            if is_op(clip, "Clip") and len(clip.inputs) == 3 and _is_zero(clip.inputs[1]) and _is(clip.inputs[2], 6) and is_op(clip.inputs[0].producer(), "Add"):
+                add = clip.inputs[0].producer()
+                if any(a is x and _is(b, 3) for a, b in _either(add)):
+                    return "HardSwish", x, {}, [node.inputs[0], clipped, clip.inputs[0]]
+    return None
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    return _number(value) == 0
+
+
+def _gelu(node: ir.Node) -> Found | None:
+    """Any order of the factors 0.5, x and 1 + erf(x/√2), or 1 + tanh(√(2/π)(x + 0.044715 x³))."""
+    if not is_op(node, "Mul"):
+        return None
+    factors, inner = _factors(node)
+    halves = [v for v in factors if _is(v, 0.5)]
+    gates = [(v, other, outer) for v in factors if is_op(v.producer(), "Add") for other, outer in _either(v.producer()) if _is(outer, 1)]
+    rest = [v for v in factors if v not in halves and all(v is not g for g, _, _ in gates)]
+    if len(halves) != 1 or len(gates) != 1 or len(rest) != 1:
+        return None
+    x, (gate, bell, _) = rest[0], gates[0]
+    maker = bell.producer()
+    if is_op(maker, "Erf"):
+        scaled = maker.inputs[0].producer()
+        if is_op(scaled, "Div") and scaled.inputs[0] is x and _is(scaled.inputs[1], math.sqrt(2)):
+            return "Gelu", x, {}, [*inner, gate, bell, maker.inputs[0]]
+        if is_op(scaled, "Mul") and any(a is x and _is(b, 1 / math.sqrt(2)) for a, b in _either(scaled)):
+            return "Gelu", x, {}, [*inner, gate, bell, maker.inputs[0]]
+    if is_op(maker, "Tanh"):
+        within: list[ir.Value] = []
+        if _is_cubic(maker.inputs[0], x, within):
+            return "Gelu", x, {"approximate": "tanh"}, [*inner, gate, bell, *within]
+    return None
+
+
+def _factors(node: ir.Node) -> tuple[list[ir.Value], list[ir.Value]]:
+    """The factors of nested products, and the products inside."""
+    factors, inner = [], []
+    for v in node.inputs:
+        maker = v.producer() if v is not None else None
+        if is_op(maker, "Mul") and len(v.uses()) == 1 and not _is_power(v):
+            more, deeper = _factors(maker)
+            factors += more
+            inner += [v, *deeper]
+        elif v is not None:
+            factors.append(v)
+    return factors, inner
+
+
+def _is_power(value: ir.Value) -> bool:
+    maker = value.producer()
+    return is_op(maker, "Mul") and maker.inputs[0] is maker.inputs[1]
+
+
+def _is_cubic(value: ir.Value, x: ir.Value, within: list[ir.Value]) -> bool:
+    """√(2/π)·(x + 0.044715·x³), checked by its value at three numbers."""
+    points = np.array([-1.3, 0.4, 2.1])
+    try:
+        got = _evaluate(value, x, points, within)
+    except KeyError:
+        return False
+    return bool(np.allclose(got, math.sqrt(2 / math.pi) * (points + 0.044715 * points**3), rtol=1e-3))
+
+
+ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power}
+
+
+def _evaluate(value: ir.Value, x: ir.Value, at: np.ndarray, within: list[ir.Value]) -> np.ndarray:
+    """An arithmetic expression of x and numbers; KeyError for anything else."""
+    if value is x:
+        return at
+    number = _number(value)
+    if number is not None:
+        return np.full_like(at, number)
+    maker = value.producer()
+    if maker is None or len(within) > 12 or not is_op(maker, *ARITHMETIC):
+        raise KeyError(value.name)
+    within.append(value)
+    return ARITHMETIC[maker.op_type](*(_evaluate(v, x, at, within) for v in maker.inputs))

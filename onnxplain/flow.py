@@ -1,0 +1,170 @@
+"""The part of a graph between the attributed tensors and the score, and what rules may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .graph import Graph, Node, reads
+
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+SPATIAL_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Which values depend on `wrt` (they are active), and which nodes lead from there to `outputs`."""
+
+    graph: Graph
+    outputs: tuple[str, ...]
+    wrt: tuple[str, ...]
+    _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def active(self) -> set[str]:
+        """The float values that depend on `wrt` through operators with a derivative, and the quantised ones."""
+        types, active = self.graph.types, set(self.wrt)
+        real = lambda v: types[v].dtype is None or types[v].is_float
+        for node in self.graph.nodes:
+            through = [i for i in reads(node) if i in active]
+            if through and node.kind != "zero":
+                quantised = node.kind == "quantization" or not all(map(real, through))
+                active.update(o for o in node.outputs if o and (quantised or real(o)))
+        return active
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """The nodes on the way, in the graph's order."""
+        need, nodes = set(self.outputs), []
+        for node in reversed(self.graph.nodes):
+            reached = [i for i in reads(node) if i in self.active]
+            if reached and not need.isdisjoint(node.outputs):
+                nodes.append(node)
+                need.update(reached)
+        return nodes[::-1]
+
+    @cached_property
+    def missing(self) -> list[Node]:
+        """The nodes on the way that have no entry in `onnxplain.ops`."""
+        return [n for n in self.nodes if n.operator is None]
+
+    def memo(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """A value computed once for this flow."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    # ---- kinds, which depend on what is active ----
+
+    def kind(self, node: Node) -> str | None:
+        """The kind by which rules go: a product with a constant is linear, a sum with one is none."""
+        active = [i for i in node.inputs if i in self.active]
+        if node.op_type in LINEAR and not node.domain:
+            return "linear" if len(active) == 1 and active[0] not in node.inputs[2:] else "product"
+        if node.kind in ("sum", "product") and len(active) < 2:
+            return None
+        if node.op_type in SPATIAL_MEANS:
+            return "avg_pool" if node.op_type != "ReduceMean" or self._spatial(node) else node.kind
+        return node.kind
+
+    def is_kind(self, node: Node, name: str) -> bool:
+        """Whether a row for this kind means the node; `conv`, `dense` and `relu` are finer names."""
+        if name in ("conv", "dense"):
+            return self.kind(node) == "linear" and (node.op_type in ("Conv", "ConvTranspose")) == (name == "conv")
+        if name == "relu":
+            return node.op_type == "Relu"
+        return self.kind(node) == name
+
+    def _spatial(self, node: Node) -> bool:
+        """Whether a mean runs over the spatial axes; one that is subtracted again normalises."""
+        shape = self.graph.types[node.inputs[0]].shape
+        axes = self.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        if shape is None or axes is None or len(shape) < 3:
+            return False
+        over = {int(a) % len(shape) for a in axes.numpy().ravel()}
+        centred = any(u.op_type == "Sub" and node.inputs[0] in u.inputs for u in self.graph.users.get(node.outputs[0], []))
+        first, last = set(range(2, len(shape))), set(range(1, len(shape) - 1))
+        return not centred and (over == first or len(shape) > 3 and over == last)
+
+    # ---- places ----
+
+    @cached_property
+    def linear(self) -> list[Node]:
+        """The linear layers in forward order."""
+        return [n for n in self.nodes if self.kind(n) == "linear"]
+
+    def first(self, fits: Callable[[Flow, Node], bool]) -> set[Node]:
+        """The nodes that fit and have none that fits before them along the data flow."""
+
+        def find() -> set[Node]:
+            behind: set[str] = set()
+            found = set()
+            for node in self.nodes:
+                after = not behind.isdisjoint(reads(node))
+                if fits(self, node):
+                    if not after:
+                        found.add(node)
+                    after = True
+                if after:
+                    behind.update(node.outputs)
+            return found
+
+        return self.memo(("first", fits), find)
+
+    def last(self, fits: Callable[[Flow, Node], bool]) -> set[Node]:
+        """The nodes that fit and have none that fits behind them."""
+
+        def find() -> set[Node]:
+            before: set[str] = set()
+            found = set()
+            for node in reversed(self.nodes):
+                ahead = not before.isdisjoint(node.outputs)
+                if fits(self, node):
+                    if not ahead:
+                        found.add(node)
+                    ahead = True
+                if ahead:
+                    before.update(reads(node))
+            return found
+
+        return self.memo(("last", fits), find)
+
+    def fed_by_input(self, node: Node) -> bool:
+        """Whether a graph input reaches the node through nodes that only change the shape."""
+        name = next((i for i in node.inputs if i in self.active), None)
+        while name is not None and name not in self.graph.inputs:
+            maker = self.graph.producer.get(name)
+            if maker is None or maker.op_type not in ("Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
+                return False
+            name = maker.inputs[0]
+        return name is not None
+
+    # ---- signs ----
+
+    @cached_property
+    def nonnegative(self) -> set[str]:
+        """The values that cannot be negative, as the operators' definitions tell: they need no negative half."""
+        known = {n for n, t in self.graph.constants.items() if t.size <= 1 << 16 and t.dtype.is_floating_point() and (t.numpy() >= 0).all()}
+        for node in self.graph.nodes:
+            if node.op_type in RECTIFIED or node.op_type in KEEP_SIGN and all(i in known for i in _data(node)):
+                known.update(node.outputs)
+            elif node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known:
+                known.update(node.outputs)
+        return known
+
+
+RECTIFIED = {"Relu", "Sigmoid", "Softmax", "Softplus", "HardSigmoid", "Abs", "Exp", "Sqrt", "ThresholdedRelu", "ReduceL1", "ReduceL2", "ReduceSumSquare"}
+KEEP_SIGN = {
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "Add", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Pow"),
+    *("Concat", "Split", "Slice", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Expand", "Tile", "Gather", "Dropout", "Cast"),
+    *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "DepthToSpace", "SpaceToDepth", "Pad"),
+}
+
+
+def _data(node: Node) -> tuple[str, ...]:
+    """The inputs that hold values, not settings."""
+    if node.op_type in ("Add", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Concat"):
+        return node.inputs
+    return node.inputs[:1] if node.op_type != "Pad" else tuple(i for k, i in enumerate(node.inputs) if k in (0, 2) and i)

@@ -1,0 +1,149 @@
+"""Layer-wise relevance propagation and its kin: one sweep under a composite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..backward import Rules
+from ..errors import choose
+from ..question import Question
+from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
+from ..tensors import Tensors
+from .base import Method, Point, one_of, require
+
+
+@dataclass(frozen=True)
+class LRP(Method, name="lrp"):
+    """Layer-wise relevance propagation under a composite of rules (Bach et al. 2015).
+
+    Parameters
+    ----------
+    composite : str, list of rows or function, default "epsilon_plus_flat" where `rules` is not given
+        A name of `onnxplain.composites()`; or rows (condition, rule), first match wins; or a function (flow, node) → rule.
+    rules : list of rows, optional
+        Rows put before those of `composite`: pairs (condition, rule), or dicts such as
+        {"kind": "conv", "first": True, "rule": "z_box", "low": -2, "high": 2}. Alone, everything else takes the gradient, in
+        iNNvestigate's convention what its analysers do between the layers.
+    epsilon, gamma, alpha, beta, low, high, bias, stabilizer : optional
+        Parameters of the composite's rules; `stabilizer` and `epsilon` are numbers or dicts {"epsilon", "clip", "norm_scale"}.
+    convention : "zennit" or "innvestigate", default "zennit"
+        Whose stabiliser and use of biases; see `onnxplain.rules.CONVENTIONS`.
+    relevance : "logit" or "one_hot", default "logit"
+        What the sweep starts from: the score itself, or one.
+    """
+
+    composite: Any = None
+    rules: Sequence[Any] | None = None
+    epsilon: Any = None
+    gamma: float | None = None
+    alpha: float | None = None
+    beta: float | None = None
+    low: Any = None
+    high: Any = None
+    bias: bool | None = None
+    stabilizer: Any = None
+    convention: str = "zennit"
+    relevance: str = "logit"
+
+    def __post_init__(self) -> None:
+        one_of(self.convention, list(CONVENTIONS), "convention")
+        one_of(self.relevance, ["logit", "one_hot"], "relevance")
+        if self.alpha is not None or self.beta is not None:
+            alpha = 2.0 if self.alpha is None else self.alpha
+            require(self.beta is None or abs(alpha - self.beta - 1) < 1e-6, f"alpha − beta must be 1, got alpha={alpha!r}, beta={self.beta!r}")
+        assert self.table  # refuses unknown names and parameters here, not later
+
+    @cached_property
+    def table(self) -> Rules:
+        """The composite, ready to ask."""
+        given = {k: getattr(self, k) for k in ("epsilon", "gamma", "alpha", "beta", "low", "high", "bias", "stabilizer")}
+        if self.alpha is not None and self.beta is None:
+            given["beta"] = self.alpha - 1
+        rule = Params(given, self.convention)
+        rows = [row(r, rule) for r in self.rules or []]
+        named = self.composite
+        if named is None:
+            named = "epsilon_plus_flat" if self.rules is None else "rest"
+        if isinstance(named, str):
+            rows += COMPOSITES[choose("composite", named, COMPOSITES)](rule)
+        elif callable(named):
+            return _before(tuple(rows), named)
+        else:
+            rows += [row(r, rule) for r in named]
+        return Composite(tuple(rows))
+
+    @property
+    def keep(self) -> list[str]:
+        """The tensors that rows name."""
+        found: list[str] = []
+        for r in self.rules or []:
+            if isinstance(r, Mapping) and "tensor" in r:
+                found += [r["tensor"]] if isinstance(r["tensor"], str) else list(r["tensor"])
+        return found
+
+    def explanation(self, f: Point) -> Tensors:
+        return f.sweep(self.table, self.relevance)
+
+
+def _before(rows: tuple, function: Callable) -> Rules:
+    """Rows first, then a user's own function."""
+
+    def choose_rule(flow, node):
+        return next((rule for fits, rule in rows if fits(flow, node)), None) or function(flow, node)
+
+    return choose_rule
+
+
+@dataclass(frozen=True)
+class DeepTaylor(Method, name="deep_taylor"):
+    """Deep Taylor decomposition of a ReLU network's positive score (Montavon et al. 2017).
+
+    Parameters
+    ----------
+    bounds : None or (low, high), default None
+        Bounds of the input: the layers that it feeds take z_box.
+    convention : "innvestigate" or "zennit", default "innvestigate"
+    """
+
+    bounds: Sequence[float] | None = None
+    convention: str = "innvestigate"
+
+    def __post_init__(self) -> None:
+        one_of(self.convention, list(CONVENTIONS), "convention")
+        require(self.bounds is None or len(self.bounds) == 2, f"bounds must be None or (low, high), got {self.bounds!r}")
+
+    def explanation(self, f: Point) -> Tensors:
+        rule = Params({}, self.convention)
+        rows = list(COMPOSITES["deep_taylor"](rule))
+        if self.bounds is not None:
+            low, high = self.bounds
+            rows.insert(0, row({"kind": "linear", "fed_by_input": True, "rule": "z_box", "low": low, "high": high}, rule))
+        return f.sweep(Composite(tuple(rows)), "positive")
+
+    def warnings(self, question: Question) -> list[str]:
+        others = sorted({n.op_type for n in question.flow.nodes if question.flow.kind(n) == "activation" and n.op_type not in ("Relu", "Dropout")})
+        return [f"deep_taylor is derived for ReLU networks; this one has {', '.join(others)}: their relevance is passed through"] if others else []
+
+
+@dataclass(frozen=True)
+class ExcitationBackprop(Method, name="excitation_backprop"):
+    """Excitation backprop: only what raises each unit, from a one (Zhang et al. 2018).
+
+    Parameters
+    ----------
+    relevance : "one_hot" or "logit", default "one_hot"
+    convention : "zennit" or "innvestigate", default "zennit"
+    """
+
+    relevance: str = "one_hot"
+    convention: str = "zennit"
+
+    def __post_init__(self) -> None:
+        one_of(self.relevance, ["one_hot", "logit"], "relevance")
+        one_of(self.convention, list(CONVENTIONS), "convention")
+
+    def explanation(self, f: Point) -> Tensors:
+        return f.sweep(Composite(tuple(COMPOSITES["excitation_backprop"](Params({}, self.convention)))), self.relevance)

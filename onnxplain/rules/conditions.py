@@ -1,0 +1,71 @@
+"""Conditions: which nodes a row of a composite means. Any function of (flow, node) is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+
+from ..flow import Flow
+from ..graph import Node
+
+Condition = Callable[[Flow, Node], bool]
+
+
+def is_a(*op_types: str) -> Condition:
+    """The node's operator is one of these."""
+    return lambda flow, node: node.op_type in op_types
+
+
+def kind(name: str) -> Condition:
+    """The node is of this kind; `conv`, `dense` and `relu` are finer than `linear` and `activation`."""
+    return lambda flow, node: flow.is_kind(node, name)
+
+
+def named(pattern: str) -> Condition:
+    """A regular expression matches the node's name or that of an output."""
+    return lambda flow, node: any(re.search(pattern, n) for n in (node.proto.name, *node.outputs))
+
+
+def makes(*tensors: str) -> Condition:
+    """The node makes one of these tensors."""
+    return lambda flow, node: not set(tensors).isdisjoint(node.outputs)
+
+
+def index(i: int) -> Condition:
+    """The i-th linear layer in forward order; negative from the end."""
+    return lambda flow, node: node in flow.linear and flow.linear.index(node) == i % len(flow.linear)
+
+
+def first(fits: Condition) -> Condition:
+    """The node fits, and none before it along the data flow does."""
+    return lambda flow, node: node in flow.first(fits)
+
+
+def last(fits: Condition) -> Condition:
+    """The node fits, and none behind it does."""
+    return lambda flow, node: node in flow.last(fits)
+
+
+def fed_by_input(flow: Flow, node: Node) -> bool:
+    """A graph input reaches the node through nodes that only change the shape."""
+    return flow.fed_by_input(node)
+
+
+def before(*op_types: str) -> Condition:
+    """Some user of the node's output is one of these operators."""
+    return lambda flow, node: any(u.op_type in op_types for o in node.outputs for u in flow.graph.users.get(o, ()))
+
+
+def after(*op_types: str) -> Condition:
+    """Some input of the node is made by one of these operators."""
+    return lambda flow, node: any((p := flow.graph.producer.get(i)) is not None and p.op_type in op_types for i in node.inputs)
+
+
+def all_of(conditions: Collection[Condition]) -> Condition:
+    """Every condition holds."""
+    return lambda flow, node: all(c(flow, node) for c in conditions)
+
+
+def anything(flow: Flow, node: Node) -> bool:
+    """Every node."""
+    return True

@@ -1,0 +1,315 @@
+"""Layer-wise relevance propagation: the relevance R of y = f(x) is shared among the inputs x.
+
+A rule says in which parts the layer is split, f(x₁, w₁) + f(x₂, w₂) + …, and each input gets the share of R that it adds to
+their sum:
+
+    R_in  =  Σₖ  xₖ · [∂f(xₖ, wₖ) / ∂xₖ]ᵀ  R / Σₖ f(xₖ, wₖ)
+
+In the rules `f(x, m)` is the layer at x with m applied to its parameters, bias included unless `bias=False`; `f.pos` and
+`f.neg` are the inputs' positive and negative parts. One rule serves every linear operator: the operator's own VJP does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backward import Call, Cotangent, Part
+from ..ops.shapes import cast, step
+from ..tape import Var, op
+
+RULES: dict[str, Any] = {}
+
+
+def pos(w: Var) -> Var:
+    return op.Max(w, 0)
+
+
+def neg(w: Var) -> Var:
+    return op.Min(w, 0)
+
+
+def square(w: Var) -> Var:
+    return w * w
+
+
+def one(w: Var) -> Var:
+    return op.Expand(w.tape.constant(1.0, w), op.Shape(w))
+
+
+@dataclass(frozen=True)
+class Stabilizer:
+    """Keeps a denominator away from zero, on its own side; zero itself counts as positive.
+
+    `clip` raises it to at least epsilon instead of adding; `norm_scale` measures epsilon in root mean squares of each sample;
+    `zeros_only` touches exact zeros alone.
+    """
+
+    epsilon: float = 1e-6
+    clip: bool = False
+    norm_scale: bool = False
+    zeros_only: bool = False
+
+    def __call__(self, z: Var) -> Var:
+        if self.zeros_only:
+            return z + self.epsilon * cast(op.Equal(z, 0), z)
+        sign = 2 * cast(z >= 0, z) - 1
+        epsilon = self.epsilon
+        if self.norm_scale:
+            epsilon = epsilon * op.Sqrt(op.ReduceMean(z * z, list(range(1, z.rank)), keepdims=1))
+        return sign * op.Max(op.Abs(z), epsilon) if self.clip else z + epsilon * sign
+
+
+def share(R: Var, *parts: Part | None, stabilizer: Stabilizer, by_input: bool = True) -> list[Cotangent]:
+    """R divided among the parts' inputs by what they add to the sum of the parts."""
+    present = [p for p in parts if p is not None]
+    z = present[0].z
+    for p in present[1:]:
+        z = z + p.z
+    return carry(R / stabilizer(z), *present, by_input=by_input)
+
+
+def carry(s: Var, *parts: Part | None, by_input: bool = True) -> list[Cotangent]:
+    """s pulled back through each part, times the part's inputs, summed."""
+    total: list[Cotangent] = []
+    for p in parts:
+        if p is not None and p.pull is not None:
+            shares = [x * d if by_input and x is not None and d is not None else d for x, d in zip(p.x, p.pull(s))]
+            total = [a + b if a is not None and b is not None else a or b for a, b in zip(total, shares)] if total else shares
+    return total
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule's fields are its parameters; `relevance` is the paper's formula."""
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, name: str = "") -> None:
+        if name:
+            cls.name = name
+            RULES[name] = cls
+
+    def __call__(self, R: Var, f: Call) -> Sequence[Cotangent]:
+        return self.relevance(R, f)
+
+    def relevance(self, R: Var, f: Call) -> Sequence[Cotangent]:
+        """What each active input gets of R."""
+        raise NotImplementedError
+
+
+# ---- rules for linear layers ----
+
+
+@dataclass(frozen=True)
+class Z(Rule, name="z"):
+    """Shares by contribution, bias included: LRP-0 (Bach et al. 2015, eq. 56)."""
+
+    bias: bool = True
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        return share(R, f(f.x, bias=self.bias), stabilizer=self.stabilizer)
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule, name="epsilon"):
+    """Shares by contribution; epsilon absorbs what is small (Bach et al. 2015, eq. 58)."""
+
+    epsilon: float | Stabilizer = 1e-6
+    bias: bool = True
+
+    def relevance(self, R, f):
+        stabilizer = self.epsilon if isinstance(self.epsilon, Stabilizer) else Stabilizer(self.epsilon)
+        return share(R, f(f.x, bias=self.bias), stabilizer=stabilizer)
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule, name="z_plus"):
+    """Credits only what raises y (Montavon et al. 2017, eq. 13)."""
+
+    bias: bool = True
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        return share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=False), stabilizer=self.stabilizer)
+
+
+@dataclass(frozen=True)
+class ZPlusFast(Rule, name="z_plus_fast"):
+    """z_plus for inputs that are not negative: positive weights only, no bias."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        return share(R, f(f.x, pos, bias=False), stabilizer=self.stabilizer)
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule, name="alpha_beta"):
+    """Weighs what raises y by α and what lowers it by β = α − 1 (Bach et al. 2015, eq. 60).
+
+    `whole_bias` adds both signs of the bias to both halves, as iNNvestigate does; else each half has the bias of its own sign.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    bias: bool = True
+    whole_bias: bool = False
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        second = self.bias and self.whole_bias
+        raising = share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=second), stabilizer=self.stabilizer)
+        if self.beta == 0:
+            return [self.alpha * r for r in raising] if self.alpha != 1 else raising
+        lowering = share(R, f(f.pos, neg, bias=self.bias), f(f.neg, pos, bias=second), stabilizer=self.stabilizer)
+        return [self.alpha * a - self.beta * b for a, b in zip(raising, lowering)]
+
+
+@dataclass(frozen=True)
+class AlphaBetaX(Rule, name="alpha_beta_x"):
+    """The four pairings of signs, each shared on its own (iNNvestigate's AlphaBetaX).
+
+    α₀ R(x⁺, W⁺) + α₁ R(x⁻, W⁻) − β₀ R(x⁺, W⁻) − β₁ R(x⁻, W⁺)
+    """
+
+    alpha: tuple[float, float] = (2.0, 0.0)
+    beta: tuple[float, float] = (1.0, 0.0)
+    bias: bool = True
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        pairs = [(self.alpha[0], f.pos, pos), (self.alpha[1], f.neg, neg), (-self.beta[0], f.pos, neg), (-self.beta[1], f.neg, pos)]
+        total = None
+        for weight, x, m in pairs:
+            if weight and any(v is not None for v in x):
+                r = weight * share(R, f(x, m, bias=self.bias), stabilizer=self.stabilizer)[0]
+                total = r if total is None else total + r
+        return [total]
+
+
+@dataclass(frozen=True)
+class Gamma(Rule, name="gamma"):
+    """Favours what agrees with the sign of y by 1 + γ, for inputs and outputs of either sign (Andéol et al. 2021)."""
+
+    gamma: float = 0.25
+    bias: bool = True
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        def up(w):
+            return w + self.gamma * pos(w)
+
+        def down(w):
+            return w + self.gamma * neg(w)
+
+        z = f(f.x).z
+        total = None
+        for sign, m, other in ((step(z), up, down), (step(-z), down, up)):
+            r = share(R * sign, f(f.pos, m, bias=self.bias), f(f.neg, other, bias=False), stabilizer=self.stabilizer)
+            total = r if total is None else [a + b for a, b in zip(total, r)]
+        return total
+
+
+@dataclass(frozen=True)
+class WSquare(Rule, name="w_square"):
+    """Shares by squared weights, whatever x is (Montavon et al. 2017, eq. 12)."""
+
+    bias: bool = True
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        return share(R, f(_ones(f), square, bias=self.bias), stabilizer=self.stabilizer, by_input=False)
+
+
+@dataclass(frozen=True)
+class Flat(Rule, name="flat"):
+    """Shares evenly over the receptive field (Lapuschkin et al. 2019)."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        return share(R, f(_ones(f), one, bias=False), stabilizer=self.stabilizer, by_input=False)
+
+
+def _ones(f: Call) -> list[Var]:
+    """Ones in the shape of the inputs."""
+    return [op.Expand(x.tape.constant(1.0, x), op.Shape(x)) for x in f.x]
+
+
+@dataclass(frozen=True)
+class ZBox(Rule, name="z_box"):
+    """For inputs bounded by low ≤ x ≤ high (Montavon et al. 2017, eq. 15)."""
+
+    low: Any = -1.0
+    high: Any = 1.0
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        low, high = ([_bound(b, x) for x in f.x] for b in (self.low, self.high))
+        return share(R, f(f.x, bias=False), f(low, pos, bias=False), f(high, neg, bias=False), stabilizer=self.stabilizer)
+
+
+def _bound(value: Any, x: Var) -> Var:
+    """Minus the bound, in the shape of x."""
+    return op.Expand(x.tape.constant(-np.asarray(value, np.float64) if np.ndim(value) else -float(value), x), op.Shape(x))
+
+
+# ---- rules for the other nodes ----
+
+
+@dataclass(frozen=True)
+class Norm(Rule, name="norm"):
+    """Each input gets the share that it adds to y: epsilon for sums and averages (zennit's Norm)."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        s = R / self.stabilizer(f.y)
+        return [x * d if d is not None else None for x, d in zip(f.x, f.vjp(s))]
+
+
+@dataclass(frozen=True)
+class Pass(Rule, name="pass"):
+    """Relevance goes through as it is."""
+
+    def relevance(self, R, f):
+        return [R, *(None for _ in f.x[1:])]
+
+
+@dataclass(frozen=True)
+class Gradient(Rule, name="gradient"):
+    """The plain vector-Jacobian product."""
+
+    def relevance(self, R, f):
+        return f.vjp(R)
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Rule, name="guided_backprop"):
+    """Only positive values, and only through active units (Springenberg et al. 2015)."""
+
+    def relevance(self, R, f):
+        return f.vjp(op.Relu(R))
+
+
+@dataclass(frozen=True)
+class Deconvnet(Rule, name="deconvnet"):
+    """Only positive values, through every unit (Zeiler and Fergus 2014)."""
+
+    def relevance(self, R, f):
+        return [op.Relu(R)]
+
+
+@dataclass(frozen=True)
+class BetaSmooth(Rule, name="beta_smooth"):
+    """The ReLU's step made smooth: sigmoid(βx) (Dombrowski et al. 2019)."""
+
+    beta_smooth: float = 10.0
+
+    def relevance(self, R, f):
+        return [op.Sigmoid(self.beta_smooth * f.x[0]) * R]

@@ -1,0 +1,241 @@
+"""The command line: what a user types, reads and gets wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+
+import onnxplain
+from onnxplain import cli, report
+from onnxplain.methods import METHODS
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = str(ROOT / "models" / "digits.onnx")
+THREE, FIVE = (str(ROOT / "models" / "digits" / f"{k}.png") for k in (3, 5))
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command line in an empty folder: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return call
+
+
+def size(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+# ---- help ----
+
+
+@pytest.mark.parametrize("command", [[], ["inspect"], ["explain"], ["compile"], ["env"]])
+def test_help_has_an_example(run, command):
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert "Usage: onnxplain" in out
+    assert re.search(r"Try:|Examples?:", out)
+
+
+def test_no_arguments_is_help_and_version_is_a_line(run):
+    assert "Usage" in run()[1]
+    assert re.fullmatch(r"onnxplain \d+\.\d+\.\d+\S*\n", run("--version")[1])
+
+
+def test_the_entry_point_works():
+    done = subprocess.run([sys.executable, "-c", "from onnxplain.cli import main; main()", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("onnxplain ")
+
+
+# ---- inspect, env ----
+
+
+def test_inspect_says_what_is_in_it(run):
+    code, out, err = run("inspect", MODEL)
+    assert (code, err) == (0, "")
+    for line in ("opset ai.onnx 18; IR 10; producer: pytorch", "image  float32[N, 1, 28, 28]", "logits  float32[N, 10]", "score     logits"):
+        assert line in out
+    assert re.search(r"Conv +6 +linear", out)
+    assert all(m in out for m in METHODS)
+    assert "node_conv2d " in run("inspect", MODEL, "--nodes")[1]
+
+
+def test_env(run, monkeypatch):
+    code, out, _ = run("env")
+    assert code == 0
+    assert "onnxruntime" in out
+    assert "CPUExecutionProvider" in out
+    versions = {"onnxruntime": "1.0", "onnxruntime-gpu": "1.1"}
+    monkeypatch.setattr(report, "version", lambda name: versions.get(name, "not installed"))
+    assert "onnxruntime 1.0 and onnxruntime-gpu 1.1 are installed over each other" in run("env")[1]
+
+
+# ---- explain ----
+
+
+def test_explain_writes_a_picture_and_prints_the_best_classes(run, tmp_path):
+    code, out, err = run("explain", MODEL, THREE, FIVE, "-m", "gradient,guided_backprop", "-m", "input_x_gradient")
+    assert (code, err) == (0, "")
+    assert re.search(r"^3\.png: 3 \(score .*\), \d \(score", out, re.M)
+    assert re.search(r"^5\.png: 5 ", out, re.M)
+    assert "wrote explanation.png" in out
+    w, h = size("explanation.png")
+    assert w > 4 * 200
+    assert h > 2 * 200
+    assert [p.name for p in tmp_path.iterdir()] == ["explanation.png"]
+
+
+def test_explain_saves_the_numbers_that_the_library_gives(run, tmp_path):
+    code, out, _ = run("explain", MODEL, THREE, "-m", "integrated_gradients", "-p", "steps=4", "-t", "8", "--save", "e.npz")
+    assert code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["e.npz"]
+    saved = onnxplain.Explanation.load("e.npz")
+    with Image.open(THREE) as image:
+        x = np.asarray(image, np.float32)[None, None] / 255
+    expected = onnxplain.explain(MODEL, x, "integrated_gradients", target=8, steps=4)
+    np.testing.assert_allclose(saved.attribution, expected.attribution, atol=1e-5)
+    assert saved.target.tolist() == [8]
+    assert "add up" in out
+
+
+def test_several_methods_save_a_file_each(run, tmp_path):
+    run("explain", MODEL, THREE, "-m", "gradient,smoothgrad", "-p", "smoothgrad.samples=2", "--save", "e.npz", "-o", "e.png")
+    assert {p.name for p in tmp_path.iterdir()} == {"e.gradient.npz", "e.smoothgrad.npz", "e.png"}
+
+
+def test_targets_by_name_by_sample_and_by_part_of_a_name(run, tmp_path):
+    names = [f"digit {k}" for k in range(10)]
+    names[7] = "seven, the lucky one"
+    Path("names.txt").write_text("\n".join(names))
+    assert "3.png: digit 3" in run("explain", MODEL, THREE, "--labels", "names.txt", "-t", "lucky", "-m", "gradient", "--save", "e.npz")[1]
+    assert onnxplain.Explanation.load("e.npz").target.tolist() == [7]
+    run("explain", MODEL, THREE, FIVE, "-t", "1", "-t", "2", "-m", "gradient", "--save", "e.npz")
+    assert onnxplain.Explanation.load("e.npz").target.tolist() == [1, 2]
+    code, _, err = run("explain", MODEL, THREE, "--labels", "names.txt", "-t", "digit", "-m", "gradient")
+    assert code == 2
+    assert "unknown class 'digit'" in err
+
+
+def test_arrays_in_and_a_layer_explained(run):
+    np.save("x.npy", np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32))
+    code, out, err = run("explain", MODEL, "x.npy", "-m", "gradient", "--wrt", "max_pool2d", "--output", "relu_6", "--batch-size", "2")
+    assert (code, err) == (0, "")
+    assert out.startswith("x.npy[0]: ")
+
+
+def test_progress_only_where_asked(run):
+    assert run("explain", MODEL, THREE, "-m", "gradient")[2] == ""
+    assert "gradient" in run("explain", MODEL, THREE, "-m", "gradient", "--progress")[2]
+
+
+def test_a_long_table_is_drawn_in_part(run):
+    np.save("x.npy", np.zeros((cli.ROWS + 1, 1, 28, 28), np.float32))
+    code, _, err = run("explain", MODEL, "x.npy", "-m", "gradient")
+    assert code == 0
+    assert f"first {cli.ROWS} of {cli.ROWS + 1}" in err
+
+
+def test_parameters_may_be_arrays(run):
+    np.save("black.npy", np.zeros((1, 28, 28), np.float32))
+    assert run("explain", MODEL, THREE, "-p", "baseline=@black.npy", "-p", "steps=2", "--save", "a.npz")[0] == 0
+    run("explain", MODEL, THREE, "-p", "steps=2", "--save", "b.npz")
+    np.testing.assert_array_equal(*(onnxplain.Explanation.load(f).attribution for f in ("a.npz", "b.npz")))
+
+
+# ---- compile ----
+
+
+def test_compile_writes_what_plain_onnxruntime_runs(run):
+    code, out, err = run("compile", MODEL, "-m", "input_x_gradient", "-o", "explainer.onnx")
+    assert (code, err) == (0, "")
+    assert "target  int64[N]" in out
+    assert "attribution  float32[N, 1, 28, 28]" in out
+    session = ort.InferenceSession("explainer.onnx", providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).random((2, 1, 28, 28), dtype=np.float32)
+    logits, attribution = session.run(None, {"image": x, "target": np.array([-1, 4])})
+    expected = onnxplain.explain(MODEL, x, "input_x_gradient", target=[int(logits[0].argmax()), 4])
+    np.testing.assert_allclose(attribution, expected.attribution, atol=1e-5)
+
+
+# ---- bad input ----
+
+BAD = {
+    "nope.onnx": ["inspect", "nope.onnx"],
+    "not an ONNX model": ["inspect", THREE],
+    "no such file: nope.png": ["explain", MODEL, "nope.png"],
+    "not an image": ["explain", MODEL, ROOT / "models" / "digits.json"],
+    "did you mean 'gradient'": ["explain", MODEL, THREE, "-m", "gradeint"],
+    "did you mean 'steps'": ["explain", MODEL, THREE, "-p", "stepz=3"],
+    "wanted KEY=VALUE": ["explain", MODEL, THREE, "-p", "steps"],
+    "unknown method in --param": ["explain", MODEL, THREE, "-p", "smoothgrad.samples=3"],
+    "steps must be a positive integer": ["explain", MODEL, THREE, "-p", "steps=many"],
+    "not a .npy file": ["explain", MODEL, THREE, "-p", "baseline=@nope.npy"],
+    "target 11 is out of range": ["explain", MODEL, THREE, "-t", "11"],
+    "unknown class 'cat'": ["explain", MODEL, THREE, "-t", "cat"],
+    "unknown tensor 'foo'": ["explain", MODEL, THREE, "--output", "foo"],
+    "ends in one of": ["explain", MODEL, THREE, "-o", "x.xyz"],
+    "no such folder": ["explain", MODEL, THREE, "-o", "no/x.png"],
+    "ends in .npz": ["explain", MODEL, THREE, "--save", "x.zip"],
+    "batch_size must be": ["explain", MODEL, THREE, "--batch-size", "0"],
+    "--batch-size": ["explain", MODEL, THREE, "--batch-size", "few"],
+    "did you mean 'cpu'": ["explain", MODEL, THREE, "--provider", "tpu"],
+    "wanted height and width": ["explain", MODEL, THREE, "--size", "big"],
+    "--scale '1/0'": ["explain", MODEL, THREE, "--scale", "1/0"],
+    "mean must be": ["explain", MODEL, THREE, "--mean", "1,2"],
+    "unknown channels": ["explain", MODEL, THREE, "-m", "gradient", "--channels", "mean"],
+    "Missing argument 'INPUT'": ["explain", MODEL],
+    "No such command": ["explian", MODEL],
+    "No such option": ["env", "--foo"],
+    "Missing option": ["compile", MODEL],
+    "cannot write": ["compile", MODEL, "-o", "no/x.onnx"],
+    "holds one method": ["compile", MODEL, "-m", "gradient,saliency", "-o", "x.onnx"],
+}
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_bad_input_is_one_line_and_exit_status_two(run, tmp_path, said):
+    code, out, err = run(*BAD[said])
+    assert code == 2
+    assert out == "" or said == "unknown channels"
+    assert err.startswith("onnxplain: error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warning_is_one_line(run, tmp_path):
+    from onnx import TensorProto, helper, save
+
+    types = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "g", types[:1], types[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), "tanh.onnx")
+    Path("x.csv").write_text("age,fare,class\n1,2,3\n")
+    code, _, err = run("explain", "tanh.onnx", "x.csv", "-m", "guided_backprop")
+    assert code == 0
+    assert re.fullmatch(r"onnxplain: warning: guided_backprop .*\n", err)
+
+
+def test_a_bug_is_said_to_be_one(run, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(report, "env", broken)
+    assert run("env")[::2] == (1, "onnxplain: internal error: RuntimeError: two lines; ONNXPLAIN_DEBUG=1 shows where. Please report it.\n")
+    monkeypatch.setenv("ONNXPLAIN_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        cli._run(["env"])
