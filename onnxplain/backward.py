@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import UnsupportedModelError
 from .flow import Flow
@@ -23,11 +24,33 @@ class Call:
     """A node at the point where the model was evaluated: the `f` of the rules."""
 
     node: Node
-    inputs: tuple[Var | None, ...]
-    outputs: tuple[Var | None, ...]
-    active: tuple[int, ...]
-    """Positions of the inputs that depend on the tensors which are attributed to."""
+    env: Mapping[str, Var]
     flow: Flow
+    elsewhere: Mapping[str, Var] | None = None
+
+    @cached_property
+    def inputs(self) -> tuple[Var | None, ...]:
+        return tuple(self.env[i] if i else None for i in self.node.sources)
+
+    @cached_property
+    def outputs(self) -> tuple[Var | None, ...]:
+        return tuple(self.env[o] if o else None for o in self.node.outputs)
+
+    @cached_property
+    def active(self) -> tuple[int, ...]:
+        """Positions of the inputs that depend on the tensors which are attributed to."""
+        return tuple(k for k, i in enumerate(self.node.sources) if i in self.flow.active)
+
+    @cached_property
+    def reference(self) -> Call:
+        """The same node at the point that is compared with."""
+        assert self.elsewhere is not None, "the sweep was given no reference"
+        return Call(self.node, self.elsewhere, self.flow)
+
+    @property
+    def maker(self) -> Call:
+        """The node that makes the first active input."""
+        return Call(self.flow.graph.producer[self.node.sources[self.active[0]]], self.env, self.flow, self.elsewhere)
 
     @property
     def x(self) -> list[Var]:
@@ -52,7 +75,8 @@ class Call:
     def _pull(self, given: Sequence[Cotangent], outputs: Sequence[Var | None], inputs: Sequence[Var | None]) -> list[Cotangent]:
         operator = self.node.operator
         assert operator is not None
-        answer = operator.vjp(*((given, outputs) if operator.many else (given[0], outputs[0])), *inputs, **self.node.attributes)
+        attributes = {**self.node.attributes, "active": self.active} if operator.kind == "control" else self.node.attributes
+        answer = operator.vjp(*((given, outputs) if operator.many else (given[0], outputs[0])), *inputs, **attributes)
         pulled: list[Cotangent] = []
         for i in self.active:
             d, x = answer[i], inputs[i]
@@ -109,7 +133,7 @@ class Call:
 
     @property
     def _names(self) -> list[str]:
-        return [self.node.inputs[i] for i in self.active]
+        return [self.node.sources[i] for i in self.active]
 
 
 Map = Callable[[Var], Var]
@@ -146,10 +170,12 @@ def backward(
     env: Mapping[str, Var],
     seeds: Mapping[str, Var],
     rules: Rules = lambda flow, node: gradient,
+    reference: Mapping[str, Var] | None = None,
 ) -> dict[str, Var]:
     """Carry `seeds` (output → what it starts with) down to the flow's tensors, asking `rules(flow, node)` at each node on the way.
 
-    What reaches a value from several users is summed; a tensor that nothing reaches gets zeros.
+    What reaches a value from several users is summed; a tensor that nothing reaches gets zeros. `reference` is the model at
+    another point, for rules that compare.
     """
     refuse(flow.missing, "the backward sweep")
     carried: dict[str, Var] = dict(seeds)
@@ -158,11 +184,9 @@ def backward(
         many = node.operator is not None and node.operator.many
         if all(g is None for g in arrived) or arrived[0] is None and not many:
             continue
-        inputs = tuple(env[i] if i else None for i in node.inputs)
-        outputs = tuple(env[o] if o else None for o in node.outputs)
-        f = Call(node, inputs, outputs, tuple(k for k, i in enumerate(node.inputs) if i in flow.active), flow)
+        f = Call(node, env, flow, reference)
         for k, r in zip(f.active, rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f), strict=True):
             if r is not None:
-                name = node.inputs[k]
+                name = node.sources[k]
                 carried[name] = carried[name] + r if name in carried else r
     return {name: typed(carried[name], env[name]) if name in carried else zeros(env[name]) for name in flow.wrt}

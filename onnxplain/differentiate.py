@@ -41,6 +41,8 @@ def vjp(model: Any, outputs: Iterable[str] | None = None, wrt: Iterable[str] | N
     outputs, wrt = _names(outputs, loaded.outputs), _names(wrt, loaded.inputs)
     for name in (*outputs, *wrt):
         choose("tensor", name, loaded.raw.types)
+        if not loaded.raw.types[name].is_float:
+            raise InputError(f"{name!r} is {loaded.raw.types[name]}: only float tensors have derivatives")
     if not outputs or not wrt:
         raise InputError("a vector-Jacobian product needs at least one float output and one float tensor to differentiate by")
     graph = loaded.graph(frozenset([*outputs, *wrt]))

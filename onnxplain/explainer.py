@@ -25,10 +25,9 @@ from .question import Question
 from .session import Session
 from .tape import Emitted, Type
 from .tensors import Tensors
-from .write import SCORE, SHAPE, TARGET, Writer
+from .write import PROMISED, SCORE, SHAPE, TARGET, Writer
 
 Arrays = dict[str, np.ndarray]
-PROMISED = "onnxplain/promised"
 
 
 class Explainer:
@@ -149,8 +148,10 @@ class Explainer:
         feeds = self._feeds(inputs)
         n = self._batch_of(feeds)
         wanted = self._target(target, n, feeds)
-        per_run = self.batch_size or points_per_run(q, feeds, self.method)
-        size = q.fixed or (max(1, min(per_run, n)) if q.batch is not None else n)
+        per_run = self._per_run(feeds)
+        size = q.fixed or (n if q.shared else min(per_run, n))
+        if q.shared and n != size:
+            raise InputError(f"the batch shares {', '.join(map(repr, q.shared))} and the model is bound to {size} samples at once: give as many, got {n}")
         pieces: list[Arrays] = []
         points = self.method.points if isinstance(self.method, Average) else 1
         with tqdm(total=n * points, desc=self.method.name, unit="point", disable=not progress) as bar:
@@ -165,6 +166,12 @@ class Explainer:
                 pieces.append(self._cut(piece, len(rows), size))
         return self._explanation(pieces, feeds, wanted)
 
+    def _per_run(self, feeds: Arrays) -> int:
+        """How many points to run at once, each with all those that the inner method takes."""
+        if self.batch_size is None:
+            return points_per_run(self.question, feeds, self.method)
+        return max(1, self.batch_size // (self.method.points_inside if isinstance(self.method, Average) else 1))
+
     def _part(self, feeds: Arrays, wanted: np.ndarray, rows: range, size: int) -> Arrays:
         """Some samples of the batch with their targets; a model of fixed batch size gets the last sample again until it is full."""
         q = self.question
@@ -172,14 +179,17 @@ class Explainer:
         values = feeds | {self._writer.target_name: wanted}
         if q.batch is None:
             return values
-        padded = [min(r, rows.stop - 1) for r in range(rows.start, rows.start + (q.fixed or len(rows)))]
+        padded = self._padded(rows)
         return {k: v if (a := axes[k]) is None or len(padded) == v.shape[a] and len(rows) == v.shape[a] else np.take(v, padded, axis=a) for k, v in values.items()}
+
+    def _padded(self, rows: range) -> list[int]:
+        return [min(r, rows.stop - 1) for r in range(rows.start, rows.start + (self.question.fixed or len(rows)))]
 
     def _cut(self, piece: Arrays, n: int, size: int) -> Arrays:
         """Drop what was padded."""
         if self.question.fixed is None or n == size:
             return piece
-        return {k: v if (a := self._result_axis(k)) is None else np.take(v, range(n), axis=a) for k, v in piece.items()}
+        return {k: v if (a := self._result_axis(k)) is None else np.take(v, range(v.shape[a] * n // size), axis=a) for k, v in piece.items()}
 
     def _averaged(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:
         """One part of the batch, its points in pieces that fit; the statistics are kept in float64."""
@@ -189,13 +199,13 @@ class Explainer:
         forward = self._session("forward", weighted).run(part)
         if not weighted:
             part = part | {self._writer.target_name: _squeezed(forward[TARGET])}
-        shapes = {n: part[n].shape if n in part else tuple(d if isinstance(d, int) else 1 for d in q.graph.types[n].shape or ()) for n in q.wrt}
-        session = self._session("piece", weighted)
-        size = 1 if q.fixed is not None else max(1, per_run // len(rows))
+        shapes = {n: part[n].shape if n in part else tuple(forward.pop(f"{SHAPE}:{n}").tolist()) for n in q.wrt}
+        session, samples = self._session("piece", weighted), self._padded(rows)
+        size = max(1, per_run // len(rows)) if q.folds else 1
         whole: list[Tensors] | None = None
         for start in range(0, m.points, size):
             steps = range(start, min(start + size, m.points))
-            raw = session.run(part | self._draw(m.draws(q, shapes, steps, rows)))
+            raw = session.run(part | self._draw(m.draws(q, shapes, steps, samples)))
             count = len(raw) // len(q.wrt)
             piece = [Tensors({n: raw[f"{k}:{n}"].astype(np.float64) for n in q.wrt}) for k in range(count)]
             whole = piece if whole is None else list(m.merge(whole, piece, start, len(steps)))
@@ -231,8 +241,11 @@ class Explainer:
         resolved = _squeezed(joined(TARGET)) if TARGET in pieces[0] else wanted
         delta = None
         if PROMISED in pieces[0]:
-            total = sum(a.astype(np.float64).sum(tuple(i for i in range(a.ndim) if i != q.axis(n))) for n, a in attributions.items())
-            delta = np.asarray(total - joined(PROMISED))
+            promised = joined(PROMISED)
+            n = 1 if q.shared else len(promised)  # what the batch shares is not one sample's
+            leading = lambda k, a: a if q.axis(k) is None else np.moveaxis(a, q.axis(k), 0)
+            sums = [leading(k, a).astype(np.float64).reshape(n, -1).sum(1) for k, a in attributions.items()]
+            delta = np.sum(sums, 0) - promised.reshape(n, -1).sum(1)
         return Explanation(attributions, outputs, resolved, self.method.name, self.method.params, delta, feeds)
 
     # ---- check what comes in ----
@@ -266,14 +279,12 @@ class Explainer:
             if target is None and axis is not None and isinstance(shape[axis], int):
                 shape = [d if isinstance(d, int) else 1 for d in shape]
             else:  # sizes that depend on the input: ask the model
-                unknown = np.zeros([1] * (1 if len(shape) == 1 + (axis is not None) else 2), np.int64)
-                part = self._part(feeds, np.repeat(unknown, n, 0), range(min(n, q.fixed or n)), n)
+                rank = len(shape) - (axis is not None)
+                rows = 1 if axis is None else n
+                part = self._part(feeds, np.zeros(rows if rank == 1 else (rows, rank), np.int64), range(min(n, q.fixed or n)), n)
                 shape = [n if a == axis and q.batch is not None else int(d) for a, d in enumerate(self._session("shape", False).run(part)[SHAPE])]
-        return targets.parse(target, [int(d or 0) for d in shape], axis).astype(q.score.dtype if _is_weights(target) else np.int64)
-
-
-def _is_weights(target: Any) -> bool:
-    return isinstance(target, np.ndarray) and target.dtype.kind == "f"
+        parsed = targets.parse(target, [int(d or 0) for d in shape], axis)
+        return parsed.astype(q.score.dtype) if parsed.dtype.kind == "f" else parsed
 
 
 def _weighted(target: np.ndarray) -> bool:
@@ -308,7 +319,7 @@ def _checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarra
         raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}")
     if wanted.is_float and not np.isfinite(array).all():
         raise InputError(f"input {name!r} holds NaN or infinity")
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def explain(

@@ -29,7 +29,7 @@ class Explanation:
         The explained elements (−2: the sum over that axis), or the weights that were given.
     method : str
     params : dict
-    delta : float array [N] or None
+    delta : float array [N] or None ([1] where the batch shares an attributed tensor)
         Completeness residual: sum of the attributions minus what they promise to add up to.
     """
 

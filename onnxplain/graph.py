@@ -39,6 +39,11 @@ class Node:
         return tuple(self.proto.output)
 
     @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The inputs, and behind them the outer values that subgraphs capture."""
+        return (*self.inputs, *captures(*subgraphs(self.proto)))
+
+    @cached_property
     def attributes(self) -> dict[str, Any]:
         values = {a.name: helper.get_attribute_value(a) for a in self.proto.attribute}
         return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
@@ -120,6 +125,7 @@ class Graph:
     def write(self, tape: Tape, given: Mapping[str, Var], *, prefix: str = "") -> dict[str, Var]:
         """Write the graph on `tape` with some values given (its inputs at least); every value, by name."""
         env = dict(given)
+        tape.names.update(o for n in self.nodes for g in subgraphs(n.proto) for o in _made(g))  # bodies keep their names
         env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
         for node in self.nodes:
             if all(o in env or not o for o in node.outputs):
@@ -148,7 +154,18 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 def reads(node: Node) -> list[str]:
     """What a node reads, the values that its subgraphs capture included."""
-    return [i for i in node.inputs if i] + [c for g in subgraphs(node.proto) for c in captured(g)]
+    return [i for i in node.sources if i]
+
+
+def _made(graph: onnx.GraphProto) -> list[str]:
+    """Every name that a body defines, at any depth."""
+    own = [*(i.name for i in graph.input), *(t.name for t in graph.initializer)]
+    return own + [o for n in graph.node for o in (*n.output, *(m for g in subgraphs(n) for m in _made(g)))]
+
+
+def captures(*bodies: onnx.GraphProto) -> list[str]:
+    """The outer values that bodies read, each once."""
+    return list(dict.fromkeys(c for g in bodies for c in captured(g)))
 
 
 def captured(graph: onnx.GraphProto) -> list[str]:

@@ -19,7 +19,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from . import convert, wire
 from .errors import InputError, InvalidModelError, choose, one_line
@@ -148,10 +147,15 @@ def _opened(path: Path) -> Iterator[memoryview]:
 def _decoded(data: memoryview, what: str, folder: Path | None) -> tuple[onnx.ModelProto, Weights]:
     try:
         light, left_out = wire.parse(data)
-    except (wire.CutOffError, DecodeError) as error:
+    except (wire.CutOffError, wire.DecodeError) as error:
         raise InvalidModelError(f"{what} is not an ONNX model, or is cut off: {len(data)} bytes that do not parse ({one_line(error)})") from None
     if not light.graph.output:
         raise InvalidModelError(f"{what} is not an ONNX model: {len(data)} bytes without a graph that has outputs")
+    for graph in convert.graphs_of(light.graph):
+        values = (v.name for v in (*graph.input, *graph.output, *graph.value_info, *graph.initializer))
+        for name in (*values, *(s for n in graph.node for s in (n.name, n.op_type, n.domain, *n.input, *n.output))):
+            if not isinstance(name, str):  # protobuf lets it pass, as bytes
+                raise InvalidModelError(f"{what} is damaged: the name {name!r} is not UTF-8")
     return light, detach(light, Store(folder, left_out))
 
 

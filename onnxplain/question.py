@@ -80,13 +80,28 @@ class Question:
     def axis(self, name: str) -> int | None:
         """The batch axis of a tensor; None where it has none and goes along unsplit."""
         shape = self.graph.types[name].shape
-        if not shape:
+        if not shape or self.batch is None:
             return None
         if isinstance(self.batch, str) and self.batch in shape:
             return shape.index(self.batch)
         if name in self.graph.inputs:
-            return 0 if self.batch is not None and shape[0] == self.batch else None
-        return 0
+            return 0 if shape[0] == self.batch else None
+        return 0 if name in self._batched else None
+
+    @cached_property
+    def _batched(self) -> set[str]:
+        """The values that depend on an input with a batch axis."""
+        return self.graph.downstream([n for n in self.graph.inputs if self.axis(n) is not None])
+
+    @cached_property
+    def shared(self) -> list[str]:
+        """The attributed tensors that all samples share: their attribution is one for the whole batch."""
+        return [n for n in self.wrt if self.axis(n) is None]
+
+    @property
+    def folds(self) -> bool:
+        """Whether several points fit into one run, side by side on the batch axis."""
+        return self.fixed is None and not self.shared
 
     @cached_property
     def fixed(self) -> int | None:

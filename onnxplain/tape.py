@@ -195,11 +195,10 @@ class Tape:
     def constant(self, value: Any, like: Var | None = None, name: str | None = None) -> Var:
         """A constant. Python numbers and float arrays take the dtype of `like`; lists of integers are int64."""
         is_number = isinstance(value, (bool, int, float))
-        value = np.asarray(value)
+        is_axes = isinstance(value, (list, tuple)) and not value
+        value = np.asarray(value, np.int64 if is_axes else None)
         if is_number and like is not None or like is not None and is_float(value.dtype) and like.type.is_float:
             value = value.astype(like.dtype)
-        elif not is_number and value.size == 0 and value.dtype == np.float64:
-            value = value.astype(np.int64)  # an empty list of axes
         if value.size > SMALL:
             return self.weight(name or "constant", value)
         key = ("constant", value.dtype.str, value.dtype.name, value.shape, value.tobytes())

@@ -34,7 +34,7 @@ class Store:
         """The tensor, by reference where it can be one: external data are memory-mapped."""
         dtype, dims = dtype_of(proto), list(proto.dims)
         index = wire.reference(proto)
-        held: Any = proto if index is None else self.left_out[index]
+        held: Any = proto if index is None or index >= len(self.left_out) else self.left_out[index]
         if isinstance(held, onnx.TensorProto):
             if held.data_location == onnx.TensorProto.EXTERNAL:
                 return self._external(held, name, dtype, dims)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
+from google.protobuf.message import DecodeError
+
+__all__ = ["BIG", "CutOffError", "DecodeError", "parse", "refer", "reference"]
 
 BIG = 8192
 """Raw data of more bytes are left out."""
@@ -43,7 +46,7 @@ def refer(tensor: onnx.TensorProto, index: int) -> onnx.TensorProto:
 
 def reference(tensor: onnx.TensorProto) -> int | None:
     """Which of what was left out is this tensor's; None if it has its own data."""
-    return next((int(e.value) for e in tensor.external_data if e.key == _KEY), None)
+    return next((int(e.value) for e in tensor.external_data if e.key == _KEY and e.value.isdecimal()), None)
 
 
 def _light(data: memoryview, message: str, left_out: list[memoryview]) -> bytes:

@@ -13,7 +13,7 @@ from .ops.shapes import shape_of
 from .question import Question
 from .tape import Emitted, Tape, Type, Var
 
-SCORE, TARGET, SHAPE = "onnxplain/score", "onnxplain/target", "onnxplain/shape"
+SCORE, TARGET, SHAPE, PROMISED = "onnxplain/score", "onnxplain/target", "onnxplain/shape", "onnxplain/promised"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +29,24 @@ class Writer:
     @property
     def target_name(self) -> str:
         """The name of the input that takes the target: one that the model does not have."""
-        return next(n for n in ("target", "onnxplain_target") if n not in self.question.graph.inputs)
+        return self._free("target")
+
+    def _free(self, name: str) -> str:
+        while name in self.question.graph.inputs or name in self.question.graph.outputs:
+            name = f"onnxplain_{name}"
+        return name
 
     @property
     def names(self) -> dict[str, str]:
         """The names of the attributions."""
         one = len(self.question.wrt) == 1
-        return {n: "attribution" if one else f"attribution:{n}" for n in self.question.wrt}
+        return {n: self._free("attribution" if one else f"attribution:{n}") for n in self.question.wrt}
 
     def _at_x(self, weighted: bool) -> Point:
         """The model at x, on a fresh tape, with the target as an input."""
         q, tape = self.question, Tape()
         inputs = {n: tape.input(n, t) for n, t in q.graph.inputs.items()}
-        tape.reserve((*self.names.values(), SCORE, TARGET, SHAPE))
+        tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{SHAPE}:{n}" for n in q.wrt)))
         env = q.graph.write(tape, inputs)
         y, axis = env[q.output], q.axis(q.output)
         if weighted:
@@ -68,12 +73,14 @@ class Writer:
     def plain(self, weighted: bool) -> Emitted:
         """The same and the facts, for methods that look at one point."""
         f = self._at_x(weighted)
-        return f.tape.build(self._outputs(f) | self._attributions(f) | self._facts(f))
+        promised = self.method.promise(f)
+        return f.tape.build(self._outputs(f) | self._attributions(f) | self._facts(f) | ({} if promised is None else {PROMISED: promised}))
 
     def forward(self, weighted: bool) -> Emitted:
-        """The model and the facts alone."""
+        """The model and the facts alone, and how large the attributed tensors inside are."""
         f = self._at_x(weighted)
-        return f.tape.build(self._outputs(f) | self._facts(f))
+        inside = {f"{SHAPE}:{n}": shape_of(v) for n, v in f.x.items() if n not in self.question.graph.inputs}
+        return f.tape.build(self._outputs(f) | self._facts(f) | inside)
 
     def shape(self, weighted: bool) -> Emitted:
         """The shape of the score, where only the input decides it."""
@@ -100,5 +107,5 @@ class Writer:
         like = next(iter(f.x.values()))
         shapes = {n: tuple(d if isinstance(d, int) else 1 for d in v.shape) for n, v in f.x.items()}
         example = self.method.draws(self.question, shapes, range(1), range(1))
-        steps = "steps" if self.question.fixed is None else 1
+        steps = "steps" if self.question.folds else 1
         return f, {n: f.tape.input(f"draw:{n}", Type.tensor(like.dtype, [steps, *(None for _ in np.shape(v)[1:])])) for n, v in example.items()}

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain import InputError, InvalidModelError, UnsupportedModelError
+from onnxplain import InputError, InvalidModelError
 from onnxplain.session import Session
 from onnxplain.tape import Tape
 
@@ -265,7 +265,7 @@ def test_unaligned_external_data(external):
 def test_more_than_2_gb(tmp_path):
     """An embedding of 2.2 GB, in a file with holes: nothing of it is read but the rows that are looked up."""
     rows, width = 550_000, 1000
-    model = parsed(f"g (int64[N, T] ids) => (float[N, 5] y) {{ e = Gather (table, ids)  m = ReduceMean <axes = [1], keepdims = 0> (e)  y = MatMul (m, w) }}")
+    model = parsed("g (int64[N, T] ids) => (float[N, 5] y) { e = Gather (table, ids)  m = ReduceMean <axes = [1], keepdims = 0> (e)  y = MatMul (m, w) }")
     model.graph.initializer.append(numpy_helper.from_array(RNG.standard_normal((width, 5)).astype(np.float32), "w"))
     table = TensorProto(name="table", data_type=TensorProto.FLOAT, dims=[rows, width], data_location=TensorProto.EXTERNAL)
     table.external_data.add(key="location", value="table.bin")
@@ -337,7 +337,10 @@ def test_outputs_that_are_no_tensors():
 
 def test_maps():
     """scikit-learn's classifiers end so."""
-    model = parsed("g (float[N, 3] x) => (float[N, 3] p) { p = Softmax (x)  z = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1, 2]> (p) }", 'ir_version: 8, opset_import: ["": 15, "ai.onnx.ml": 1]')
+    model = parsed(
+        "g (float[N, 3] x) => (float[N, 3] p) { p = Softmax (x)  z = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1, 2]> (p) }",
+        'ir_version: 8, opset_import: ["": 15, "ai.onnx.ml": 1]',
+    )
     labelled = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     model.graph.output.append(helper.make_value_info("z", helper.make_sequence_type_proto(labelled)))
     got = forward(model, x=X[:, :3])
@@ -372,12 +375,5 @@ def test_tensors_that_do_not_hold_what_they_say(change, words):
 def test_an_onnx_ir_model_with_a_hole():
     model = ir.from_proto(dense())
     model.graph.initializers["w"].const_value = None
-    with pytest.raises(InvalidModelError, match="initializer 'w' of the onnx_ir.Model has no value"):
-        onnxplain.load(model)
-
-
-def test_an_old_opset():
-    model = dense()
-    model.opset_import[0].version = 6
-    with pytest.raises((UnsupportedModelError, InvalidModelError)):
+    with pytest.raises(InvalidModelError, match=r"initializer 'w' of the onnx_ir\.Model has no value"):
         onnxplain.load(model)

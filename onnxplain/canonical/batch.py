@@ -47,7 +47,7 @@ def symbolic_batch(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     for change in changes:
         change()
     taken = {d.value for v in model.graph.inputs if v.shape is not None for d in v.shape if not isinstance(d, int)}
-    symbol = next(s for s in (SYMBOL, *(f"{SYMBOL}_{k}" for k in count(1))) if s not in taken)
+    symbol = next(s for k in count() if (s := f"{SYMBOL}_{k}" if k else SYMBOL) not in taken)
     for value, a in axis.items():
         if value.shape is not None:
             value.shape = ir.Shape([symbol if i == a else d for i, d in enumerate(value.shape)])

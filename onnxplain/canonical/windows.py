@@ -14,7 +14,7 @@ WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "MaxUnp
 
 def spell_out(model: ir.Model) -> None:
     """kernel_shape, strides, dilations, pads (auto_pad resolved), group and output_padding of everything with a window."""
-    for node in model.graph:
+    for node in list(model.graph.all_nodes()):
         if node.domain == "" and node.op_type in WINDOWED:
             for name, value in _window(node).items():
                 kind = ir.AttributeType.INTS if isinstance(value, list) else ir.AttributeType.INT

@@ -54,16 +54,27 @@ class Point:
     def score(self) -> Var:
         """The explained number of each sample, [N]."""
         axis = self.question.axis(self.question.output)
-        return op.ReduceSum(self.y * self.chosen, [a for a in range(self.y.rank) if a != axis], keepdims=0)
+        chosen, rest = self.y * self.chosen, [a for a in range(self.y.rank) if a != axis]
+        score = op.ReduceSum(chosen, rest, keepdims=0) if rest else chosen
+        return score if axis is not None else op.Reshape(score, [1])
+
+    def seed(self, relevance: str) -> Var:
+        """What a sweep starts with."""
+        seed = self.chosen if relevance == "one_hot" else self.chosen * self.y
+        return op.Relu(seed) if relevance == "positive" else seed
+
+    def started(self, relevance: str) -> Var:
+        """What each sample's sweep starts with in all, [N]."""
+        axis = self.question.axis(self.question.output)
+        return op.ReduceSum(self.seed(relevance), [a for a in range(self.y.rank) if a != axis], keepdims=0)
 
     def gradient(self) -> Tensors:
         return self.sweep(lambda flow, node: gradient)
 
-    def sweep(self, rules: Rules, relevance: str = "one_hot") -> Tensors:
+    def sweep(self, rules: Rules, relevance: str = "one_hot", reference: Point | None = None) -> Tensors:
         """One reverse sweep under `rules`, started with ones ("one_hot"), the scores themselves ("logit"), or what is positive of them."""
-        seed = self.chosen if relevance == "one_hot" else self.chosen * self.y
-        seed = op.Relu(seed) if relevance == "positive" else seed
-        return Tensors(backward(self.question.flow, self.env, {self.question.output: seed}, rules))
+        seed = self.seed(relevance)
+        return Tensors(backward(self.question.flow, self.env, {self.question.output: seed}, rules, reference.env if reference else None))
 
     def elsewhere(self, given: Mapping[str, Var]) -> dict[str, Var]:
         """Every value of the model at other inputs, or with tensors inside replaced."""
@@ -76,7 +87,7 @@ class Point:
         steps = next(iter(x.values()))
         # What lies beside the moved tensors is computed anew, from the inputs repeated.
         given = {n: fold(_repeat(self.env[n], steps, q.axis(n)), q.axis(n)) for n in q.graph.inputs if n not in x}
-        given |= {n: fold(v, q.axis(n)) for n, v in x.items()}
+        given |= {n: op.Squeeze(v, [0]) if q.axis(n) is None else fold(v, q.axis(n)) for n, v in x.items()}
         axis = q.axis(q.output)
         coordinates = None if self.coordinates is None else fold(_repeat(self.coordinates, steps, None if axis is None else 0), None if axis is None else 0)
         weights = None if self.weights is None else fold(_repeat(self.weights, steps, axis), axis)
@@ -118,18 +129,20 @@ class Method:
     """A method's fields are its parameters; `explanation` is its formula."""
 
     name: ClassVar[str] = ""
-    complete: ClassVar[bool] = False
-    """Whether the attributions promise to add up to a difference of scores."""
 
-    def __init_subclass__(cls, name: str = "", complete: bool = False) -> None:
+    def __init_subclass__(cls, name: str = "") -> None:
         if name:
             assert name not in METHODS, name
-            cls.name, cls.complete = name, complete
+            cls.name = name
             METHODS[name] = cls
 
     def explanation(self, f: Point) -> Tensors:
         """The attribution, written on the tape of `f`."""
         raise NotImplementedError
+
+    def promise(self, f: Point) -> Var | None:
+        """What each sample's attributions should add up to, [N]; None for methods that promise nothing."""
+        return None
 
     def warnings(self, question: Question) -> list[str]:
         """Why this method does not fit this network, if it does not."""
@@ -163,6 +176,10 @@ def require(condition: bool, message: str) -> None:
     """A parameter's check."""
     if not condition:
         raise InputError(message)
+
+
+def seed_fits(seed: Any) -> None:
+    require(isinstance(seed, (int, np.integer)) and seed >= 0, f"seed must be a non-negative integer, got {seed!r}")
 
 
 def one_of(value: Any, known: Sequence[Any], what: str) -> None:
@@ -207,7 +224,12 @@ class Average(Method):
         """How many points are averaged over."""
         raise NotImplementedError
 
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+    @property
+    def points_inside(self) -> int:
+        """How many points the inner method takes at each of these, all at once."""
+        return self.wrapped.points * self.wrapped.points_inside if isinstance(self.wrapped, Average) else 1
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """The numbers of some steps for some samples: arrays with the steps on axis 0."""
         raise NotImplementedError
 
@@ -242,9 +264,9 @@ class Average(Method):
 
     def explanation(self, f: Point) -> Tensors:
         draw = self.drawn(f)
-        if f.question.fixed is None:
+        if f.question.folds:
             return self.finish(self.statistics(f, draw))
-        # The batch cannot grow: one copy of the model for each point.
+        # The points do not fit side by side: one copy of the model for each point.
         whole = None
         for k in range(self.points):
             one = {n: op.Slice(v, [k], [k + 1], [0]) for n, v in draw.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Point, array_for, require
+from .base import Average, Point, array_for, require, seed_fits
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class _Noise(Average):
             value = getattr(self, name)
             require(value is None or value >= 0, f"{name} must not be negative, got {value!r}")
         require(not (self.square and self.abs), "square and abs exclude each other")
+        seed_fits(self.seed)
 
     @property
     def points(self) -> int:
@@ -38,10 +39,10 @@ class _Noise(Average):
         first = next(iter(self.noise.values())) if isinstance(self.noise, Mapping) else self.noise
         return len(first)
 
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         return {f"noise:{n}": self._draw(n, i, shapes[n], question.axis(n), steps, samples) for i, n in enumerate(question.wrt)}
 
-    def _draw(self, name: str, index: int, shape: tuple[int, ...], axis: int | None, steps: range, samples: range) -> np.ndarray:
+    def _draw(self, name: str, index: int, shape: tuple[int, ...], axis: int | None, steps: range, samples: Sequence[int]) -> np.ndarray:
         """Noise of the chosen steps and samples: each has a generator of its own, so no split changes it."""
         if self.noise is not None:
             given = np.asarray(array_for(self.noise, name, "noise"))
@@ -49,14 +50,11 @@ class _Noise(Average):
             rows = given[steps.start : steps.stop]
             if axis is None or given.shape[1 + axis] == 1:
                 return rows
-            require(given.shape[1 + axis] >= samples.stop, f"noise for {name!r} has {given.shape[1 + axis]} samples, the batch has more")
-            return np.take(rows, range(samples.start, samples.stop), axis=1 + axis)
-        one = tuple(d for a, d in enumerate(shape) if a != axis)
-        drawn = np.empty((len(steps), len(samples) if axis is not None else 1, *one), np.float32)
-        for i, s in enumerate(steps):
-            for j, n in enumerate(samples if axis is not None else range(1)):
-                drawn[i, j] = np.random.default_rng([self.seed, s, n, index]).standard_normal(one, dtype=np.float32)
-        return drawn[:, 0] if axis is None else np.moveaxis(drawn, 1, 1 + axis)
+            require(given.shape[1 + axis] > max(samples), f"noise for {name!r} has {given.shape[1 + axis]} samples, the batch has more")
+            return np.take(rows, samples, axis=1 + axis)
+        one = tuple(d // len(samples) if a == axis else d for a, d in enumerate(shape))
+        draw = lambda s, n: np.random.default_rng([self.seed, s, n, index]).standard_normal(one, dtype=np.float32)
+        return np.stack([draw(s, 0) if axis is None else np.concatenate([draw(s, n) for n in samples], axis) for s in steps])
 
     def drawn(self, f: Point) -> dict[str, Var]:
         if self.noise is not None:
@@ -74,6 +72,8 @@ class _Noise(Average):
 
         def of_range(x: Var, axis: int | None) -> Var:
             rest = [a for a in range(x.rank) if a != axis]
+            if not rest:  # one element has no range
+                return f.tape.constant(0.0, like=x)
             return self.noise_scale * (op.ReduceMax(x, rest, keepdims=1) - op.ReduceMin(x, rest, keepdims=1))
 
         if self.noise is not None or self.noise_sigma is not None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Point, array_for, one_of, per_sample, per_step, require
+from .base import Average, Point, array_for, method, one_of, per_sample, per_step, require, seed_fits
 
 # Nodes and weights on [0, 1].
 QUADRATURES = {
@@ -26,7 +27,7 @@ QUADRATURES = {
 
 
 @dataclass(frozen=True)
-class IntegratedGradients(Average, name="integrated_gradients", complete=True):
+class IntegratedGradients(Average, name="integrated_gradients"):
     """(x − x₀) times the mean gradient on the straight path from x₀ to x (Sundararajan, Taly and Yan 2017, eq. 1).
 
     Parameters
@@ -59,13 +60,13 @@ class IntegratedGradients(Average, name="integrated_gradients", complete=True):
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         return QUADRATURES[self.quadrature](self.points)
 
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         alpha, weight = self.nodes
         return {"alpha": alpha[steps.start : steps.stop], "weight": weight[steps.start : steps.stop]}
 
     @property
     def ends(self) -> dict[str, np.ndarray]:
-        return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped.name == "gradient" else {}
+        return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped == method("gradient", {}) else {}
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         x0 = start(f, self.baseline)
@@ -93,13 +94,14 @@ def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
 
 
 def _checked(baseline: Any, x: Var, name: str) -> Any:
-    if isinstance(baseline, (int, float, np.number)):
-        return float(baseline)
-    array = np.asarray(baseline, np.float64)
+    try:
+        array = np.asarray(baseline, np.float64)
+    except (ValueError, TypeError):
+        raise InputError(f"baseline for {name!r} must be numbers, got {str(baseline)[:80]!r}") from None
     fits = array.ndim <= x.rank and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], x.shape[::-1]))
     require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {x.type}")
     require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
-    return array
+    return float(array) if array.ndim == 0 else array
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,18 @@ class ExpectedGradients(Average, name="expected_gradients"):
 
     def __post_init__(self) -> None:
         require(self.baselines is not None, "expected_gradients needs baselines=, an array of reference inputs")
+        seed_fits(self.seed)
 
     @property
     def points(self) -> int:
         return len(self.alphas) if self.alphas is not None else int(self.samples)
 
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         if self.alphas is not None:
             alphas = np.asarray(self.alphas, np.float64)
             alphas = alphas[:, None] if alphas.ndim == 1 else alphas
-            require(alphas.shape[1] in (1, len(samples)) or alphas.shape[1] >= samples.stop, f"alphas has {alphas.shape[1]} samples, the batch more")
-            drawn = {"alpha": alphas[steps.start : steps.stop, samples.start : samples.stop] if alphas.shape[1] > 1 else alphas[steps.start : steps.stop]}
+            require(alphas.shape[1] == 1 or alphas.shape[1] > max(samples), f"alphas has {alphas.shape[1]} samples, the batch has more")
+            drawn = {"alpha": alphas[steps.start : steps.stop, list(samples) if alphas.shape[1] > 1 else [0]]}
         else:
             drawn = {"alpha": np.array([[np.random.default_rng([self.seed, s, n, 0]).uniform() for n in samples] for s in steps])}
         for name in question.wrt:
@@ -155,7 +158,7 @@ class ExpectedGradients(Average, name="expected_gradients"):
         return {k: f.tape.constant(v, like=x) for k, v in self.draws(f.question, {}, range(self.points), range(n)).items()}
 
     def _baseline(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        return f.x.map(lambda x, n: op.Unsqueeze(draw["baseline:" + n], [1 + (f.question.axis(n) or 0)]), Tensors({n: n for n in f.x}))
+        return f.x.map(lambda x, n: draw["baseline:" + n] if f.question.axis(n) is None else op.Unsqueeze(draw["baseline:" + n], [1 + f.question.axis(n)]), Tensors({n: n for n in f.x}))
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         alpha = Tensors({n: per_sample(draw["alpha"], x, f.question.axis(n)) for n, x in f.x.items()})

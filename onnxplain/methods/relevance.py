@@ -11,6 +11,7 @@ from ..backward import Rules
 from ..errors import choose
 from ..question import Question
 from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
+from ..tape import Var
 from ..tensors import Tensors
 from .base import Method, Point, one_of, require
 
@@ -87,6 +88,9 @@ class LRP(Method, name="lrp"):
     def explanation(self, f: Point) -> Tensors:
         return f.sweep(self.table, self.relevance)
 
+    def promise(self, f: Point) -> Var | None:
+        return f.started(self.relevance)
+
 
 def _before(rows: tuple, function: Callable) -> Rules:
     """Rows first, then a user's own function."""
@@ -123,6 +127,9 @@ class DeepTaylor(Method, name="deep_taylor"):
             rows.insert(0, row({"kind": "linear", "fed_by_input": True, "rule": "z_box", "low": low, "high": high}, rule))
         return f.sweep(Composite(tuple(rows)), "positive")
 
+    def promise(self, f: Point) -> Var | None:
+        return f.started("positive")
+
     def warnings(self, question: Question) -> list[str]:
         others = sorted({n.op_type for n in question.flow.nodes if question.flow.kind(n) == "activation" and n.op_type not in ("Relu", "Dropout")})
         return [f"deep_taylor is derived for ReLU networks; this one has {', '.join(others)}: their relevance is passed through"] if others else []
@@ -147,3 +154,6 @@ class ExcitationBackprop(Method, name="excitation_backprop"):
 
     def explanation(self, f: Point) -> Tensors:
         return f.sweep(Composite(tuple(COMPOSITES["excitation_backprop"](Params({}, self.convention)))), self.relevance)
+
+    def promise(self, f: Point) -> Var | None:
+        return f.started(self.relevance)

@@ -8,6 +8,6 @@ reads are the sweep's concern. The decorator names the kind, by which propagatio
 
 from .registry import KINDS, OPS, Operator
 
-from . import elementwise, gather, interpolation, linear, losses, movement, newer, normalization, pooling, quantized, recurrent, reduction, regions, sampling, signal  # noqa: E402, F401  (they fill OPS)
+from . import control, elementwise, gather, interpolation, linear, losses, movement, newer, normalization, pooling, quantized, recurrent, reduction, regions, sampling, signal  # noqa: E402, F401  (they fill OPS)
 
 __all__ = ["KINDS", "OPS", "Operator"]

@@ -37,14 +37,14 @@ def Resize(
     along = list(range(x.rank)) if axes is None else [a % x.rank for a in axes]
     scales, sizes, roi = (v if v is not None and v.type.shape != (0,) else None for v in (scales, sizes, roi))
     # What is extrapolated is a constant, and has no share in the derivative: left at 0.
-    how = dict(
-        mode=mode,
-        antialias=antialias,
-        coordinate_transformation_mode=coordinate_transformation_mode,
-        cubic_coeff_a=cubic_coeff_a,
-        exclude_outside=exclude_outside,
-        nearest_mode=nearest_mode,
-    )
+    how = {
+        "mode": mode,
+        "antialias": antialias,
+        "coordinate_transformation_mode": coordinate_transformation_mode,
+        "cubic_coeff_a": cubic_coeff_a,
+        "exclude_outside": exclude_outside,
+        "nearest_mode": nearest_mode,
+    }
     crops, fits = coordinate_transformation_mode == "tf_crop_and_resize", keep_aspect_ratio_policy != "stretch"
     for k, axis in enumerate(along):
         if not crops and not fits and _stays(x, axis, k, scales, sizes):

@@ -105,7 +105,7 @@ def _eye(n: Var, like: Var) -> Var:
 
 @linear(bias=2)
 def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
-    window = dict(strides=strides, pads=pads, dilations=dilations)
+    window = {"strides": strides, "pads": pads, "dilations": dilations}
     return (
         conv_transpose_to(g, w, x, kernel_shape=kernel_shape, group=group, **window),
         lambda: _kernel_cotangent(x, g, w, group=group, **window),
@@ -115,7 +115,7 @@ def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
 
 @linear(bias=2)
 def ConvTranspose(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group, output_padding):
-    window = dict(strides=strides, pads=pads, dilations=dilations)
+    window = {"strides": strides, "pads": pads, "dilations": dilations}
     return op.Conv(g, w, group=group, **window), lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
 
 

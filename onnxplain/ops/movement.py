@@ -58,7 +58,7 @@ def Split(g, y, x, split=None, *, axis=0, num_outputs=None):
 
 @movement
 def Slice(g, y, x, starts, ends, axes=None, steps=None):
-    if any(v is not None and v.value is None for v in (axes, steps)) or axes is None and not starts.is_static:
+    if any(v is not None and v.value is None for v in (axes, steps)) or (axes is None and not starts.is_static):
         return add_at(x, op.Slice(positions(x), starts, ends, axes, steps), g), *[None] * 4
     along = list(range(int(starts.shape[0] or 0))) if axes is None else [int(a) % x.rank for a in axes.value]
     stride = [1] * len(along) if steps is None else steps.value.tolist()

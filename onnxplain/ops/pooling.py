@@ -14,7 +14,7 @@ from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of
 
 @selection(many=True)
 def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
-    window = dict(kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode)
+    window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
     _, winner = op.MaxPool(x, outputs=2, **window)
     return (add_at(x, winner, g[0]),)
 
@@ -26,13 +26,17 @@ def MaxUnpool(g, y, x, index, output_shape=None, *, kernel_shape, strides, pads)
 
 @avg_pool
 def AveragePool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, count_include_pad=0):
-    return (window_sum_transpose(g / _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad), x, kernel_shape, strides, pads, dilations, ceil_mode),)
+    return (
+        window_sum_transpose(
+            g / _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad), x, kernel_shape, strides, pads, dilations, ceil_mode
+        ),
+    )
 
 
 def _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad):
     """By what each window's sum is divided: a number, or a map where windows reach over the border."""
     area = float(math.prod(kernel_shape))
-    if not any(pads) and not ceil_mode or count_include_pad and not ceil_mode:
+    if (not any(pads) and not ceil_mode) or (count_include_pad and not ceil_mode):
         return area
     # Ask the operator itself: the mean of an image of ones padded as it pads counts each window's cells.
     one = op.Expand(x.tape.constant(1.0, x), op.Concat([1, 1], shape_of(x, 2), axis=0))
@@ -40,8 +44,7 @@ def _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count
     if count_include_pad:
         one = op.Pad(one, [0, 0, *pads[:n], 0, 0, *pads[n:]], x.tape.constant(1.0, x))
         pads = [0] * 2 * n
-    sums = window_sum(one, kernel_shape, strides, pads, dilations, y)
-    return sums
+    return window_sum(one, kernel_shape, strides, pads, dilations, y)
 
 
 def window_sum(x: Var, kernel_shape, strides, pads, dilations, like: Var) -> Var:
@@ -70,7 +73,7 @@ def window_sum_transpose(g: Var, x: Var, kernel_shape, strides, pads, dilations,
 
 @avg_pool
 def GlobalAveragePool(g, y, x):
-    cells = [d for d in x.shape[2:]]
+    cells = list(x.shape[2:])
     if all(isinstance(d, int) for d in cells):
         return (expand_like(g / float(math.prod(int(d or 0) for d in cells)), x),)
     return (expand_like(g / cast(op.ReduceProd(shape_of(x, 2), keepdims=0), x), x),)

@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN.
 
 The outputs hold the state before every step, so gates and their slopes are computed for all steps at once. Only two linear
-recurrences remain, each a Scan with a small body: an LSTM's memory forward in time, the states' cotangents backward.
+recurrences remain: an LSTM's memory forward in time, and the states' cotangents backward, a Scan with a small body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .registry import recurrent
-from .scans import scan
+from .scans import accumulate, scan
 from .shapes import cast, dim, mT, shape_of, typed
 
 # ---- activations: z → the value a, and from (z, a) the slope; α and β where there are any ----
@@ -73,23 +73,27 @@ def _activations(names: Sequence, alphas: Sequence[float], betas: Sequence[float
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Time comes first: x is [T, B, I], `before` the hidden state before each step [T, B, H], `mask` [T, B, 1] tells the valid steps."""
+    """Time comes first: x is [T, B, I], `before` the hidden state before each step [T, B, H], `mask` [T, B, 1] tells the valid steps.
+
+    `dh` is the cotangent of the last state, with that of the last output; `gy` holds those of the output before each step.
+    """
 
     x: Var
     w: Var
     r: Var
     b: Var | None
     before: Var
+    dh: Var
     gy: Var
-    gh: Var
     mask: Var | None
 
     def gates(self, count: int) -> list[Var]:
         """x·Wᵀ + h·Rᵀ + b, split."""
-        z = self.x @ mT(self.w) + self.before @ mT(self.r)
+        z = self.x @ mT(self.w)
         if self.b is not None:
             wb, rb = op.Split(self.b, num_outputs=2, axis=0, outputs=2)
             z = z + (wb + rb)
+        z = z + self.before @ mT(self.r)
         return op.Split(z, num_outputs=count, axis=2, outputs=count)
 
     def valid(self, v: Var) -> Var:
@@ -125,11 +129,10 @@ def _rnn(k: Pass, acts: list[Activation]) -> tuple[list[Var], list[Var]]:
 
     def step(states, slices):
         (dh,), (gy, slope, *kept) = states, slices
-        dh = dh + gy
         dz = dh * slope
-        return [dz @ k.r if not kept else dz @ k.r + dh * kept[0]], [dz]
+        return [op.Gemm(dz, k.r, gy + dh * kept[0] if kept else gy)], [dz]
 
-    (dh,), (dz,) = scan(step, [k.gh], [k.gy, slope, *([kept] if kept is not None else [])], reverse=True)
+    (dh,), (dz,) = scan(step, [k.dh], [k.gy, slope, *([kept] if kept is not None else [])], reverse=True)
     return k.answer(dz, dz), [dh]
 
 
@@ -153,28 +156,25 @@ def _gru(k: Pass, acts: list[Activation], linear_before_reset: int) -> tuple[lis
 
         def step(states, slices):
             (dh,), (gy, through, kept) = states, slices
-            dh = dh + gy
-            return [dh * kept + (op.Concat(dh, dh, dh, axis=1) * through) @ k.r], [dh]
+            return [op.Gemm(op.Concat(dh, dh, dh, axis=1) * through, k.r, dh * kept + gy)], [dh]
 
-        (dh0,), (dh,) = scan(step, [k.gh], [k.gy, through_r, kept], reverse=True)
+        (dh0,), (dh,) = scan(step, [k.dh], [k.gy, through_r, kept], reverse=True)
         dh = op.Concat(dh, dh, dh, axis=2)
         return k.answer(dh * through_x, dh * through_r), [dh0]
 
-    to_r, r_valid = k.before * d_r, k.valid(r)
-    r_zr = op.Concat(rz, rr, axis=0)
+    r_zr, to_zr = op.Concat(rz, rr, axis=0), op.Concat(to_z, k.before * d_r, axis=2)
 
     def step(states, slices):
-        (dh,), (gy, to_z, to_r, to_new, r, kept) = states, slices
-        dh = dh + gy
+        (dh,), (gy, to_zr, to_new, r, kept) = states, slices
         dn = dh * to_new
         reset = dn @ rn
-        d_zr = op.Concat(dh * to_z, reset * to_r, axis=1)
-        return [dh * kept + reset * r + d_zr @ r_zr], [op.Concat(d_zr, dn, axis=1)]
+        d_zr = op.Concat(dh, reset, axis=1) * to_zr
+        return [op.Gemm(d_zr, r_zr, dh * kept + reset * r + gy)], [d_zr, dn]
 
-    (dh0,), (d,) = scan(step, [k.gh], [k.gy, to_z, to_r, to_new, r_valid, kept], reverse=True)
+    (dh0,), (d_zr, dn) = scan(step, [k.dh], [k.gy, to_zr, to_new, k.valid(r), kept], reverse=True)
+    d = op.Concat(d_zr, dn, axis=2)
     dx, dw, dr, db = k.answer(d, d)
     # R's last part multiplied r ⊙ h_before.
-    _, _, dn = op.Split(d, num_outputs=3, axis=2, outputs=3)
     flat = lambda v: op.Reshape(v, op.Concat([-1], dim(v, 2), axis=0))
     d_zr = op.Slice(dr, [0], shape_of(r_zr, 0, 1), [0])
     return [dx, dw, op.Concat(d_zr, mT(flat(dn)) @ flat(r * k.before), axis=0), db], [dh0]
@@ -192,23 +192,20 @@ def _lstm(k: Pass, acts: list[Activation], c0: Var, gc: Var, p: Var | None, inpu
         f, d_f = (1 - i, d_i * 0) if input_forget else acts[0](see(zf, pf, before))
         return i, d_i, f, d_f
 
-    def with_peepholes(states, slices):
+    def remember(states, slices):
         (c,), (zi, zf, new, *mask) = states, slices
         i, _, f, _ = write(zi, zf, c)
         after = f * c + i * new
         after = after if not mask else c + mask[0] * (after - c)
         return [after], [after]
 
-    def plain(states, slices):
-        after = states[0] * slices[0] + slices[1]
-        return [after], [after]
-
     if p is not None:
-        _, (c,) = scan(with_peepholes, [c0], [zi, zf, new, *([k.mask] if k.mask is not None else [])])
+        _, (c,) = scan(remember, [c0], [zi, zf, new, *([k.mask] if k.mask is not None else [])])
+        before = _shifted(c0, c)
     else:
         i, _, f, _ = write(zi, zf, None)
-        _, (c,) = scan(plain, [c0], [k.kept(f), k.valid(i * new)])
-    before = _shifted(c0, c)
+        memory = accumulate(c0, k.kept(f), k.valid(i * new))
+        before, c = op.Slice(memory, [0], [-1], [0]), op.Slice(memory, [1], [np.iinfo(np.int64).max], [0])
     i, d_i, f, d_f = write(zi, zf, before)
     o, d_o = acts[0](see(zo, po, c))
     shown, d_shown = acts[2](c)
@@ -221,14 +218,13 @@ def _lstm(k: Pass, acts: list[Activation], c0: Var, gc: Var, p: Var | None, inpu
     gates = k.valid(op.Concat(to_i, to_o, to_f, i * d_new, axis=2))
 
     def back(states, slices):
-        (dh, dc), (gy, gates, to_c, keep, *mask) = states, slices
-        dh = dh + gy
+        (dh, dc), (gy, gates, to_c, keep, *over) = states, slices
         dc = dc + dh * to_c
         d = op.Concat(dc, dh, dc, dc, axis=1) * gates
-        return [d @ k.r + dh * mask[0] if mask else d @ k.r, dc * keep], [d]
+        return [op.Gemm(d, k.r, gy + dh * over[0] if over else gy), dc * keep], [d]
 
     over = k.kept(None)
-    (dh0, dc0), (d,) = scan(back, [k.gh, gc], [k.gy, gates, k.valid(to_c), k.kept(keep), *([over] if over is not None else [])], reverse=True)
+    (dh0, dc0), (d,) = scan(back, [k.dh, gc], [k.gy, gates, k.valid(to_c), k.kept(keep), *([over] if over is not None else [])], reverse=True)
 
     def d_peepholes():
         di, do, df, _ = op.Split(d, num_outputs=4, axis=2, outputs=4)
@@ -272,8 +268,10 @@ def _every_direction(cell: Callable, g, y, inputs: Sequence[Var | None], states:
         start = [nothing if inputs[i] is None else take(inputs[i], k) for i in states]
         end = [nothing if d is None else take(d, k) for d in (*g[1:], None, None)[: len(states)]]
         own = turn(take(y[0], k, 1))
-        own_g = own * 0 if g[0] is None else turn(take(g[0], k, 1))
-        one = Pass(turn(x), take(w, k), take(r, k), take(b, k), _shifted(start[0], own), own_g if mask is None else own_g * mask, end[0], mask)
+        gy = own * 0 if g[0] is None else turn(take(g[0], k, 1))
+        gy = gy if mask is None else gy * mask
+        last = op.Gather(gy, np.int64(-1), axis=0)
+        one = Pass(turn(x), take(w, k), take(r, k), take(b, k), _shifted(start[0], own), end[0] + last, _shifted(nothing, gy), mask)
         (dx, *weights), others = cell(one, acts[k * len(defaults) :], k, start, end)
         total = turn(dx) if total is None else total + turn(dx)
         parts.append([*weights, *others])

@@ -9,7 +9,7 @@ from .shapes import axes_of, cast, expand_like, ratio, typed
 
 def keep(v: Var, x: Var, axes: Var | None, keepdims: int) -> Var:
     """Put the axes that a reduction of x dropped back into v, as axes of one element."""
-    if keepdims or v.type.shape is not None and v.rank == x.rank:
+    if keepdims or (v.type.shape is not None and v.rank == x.rank):
         return v
     if axes is None:
         return op.Reshape(v, [1] * x.rank)

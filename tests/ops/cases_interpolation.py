@@ -42,7 +42,7 @@ for policy, mode in product(["not_larger", "not_smaller"], ["nearest", "linear"]
     resize((1, 1, 4, 6), None, None, ints(7, 8), axes=[2, 3], keep_aspect_ratio_policy=policy, mode=mode)
     resize((1, 1, 4, 6), None, None, fed([3, 5]), symbolic=False, axes=[2, 3], keep_aspect_ratio_policy=policy, mode=mode)
 for value in (0.0, 9.0):
-    crop = dict(coordinate_transformation_mode="tf_crop_and_resize", mode="linear", extrapolation_value=value)
+    crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear", "extrapolation_value": value}
     resize((1, 1, 5, 6), f(0, 0, 0.4, 0.6, 1, 1, 1.2, 1.7), None, ints(1, 1, 3, 4), **crop)
     resize((1, 1, 5, 6), fed([0.1, 0.2, 0.8, 0.9], np.float32), None, ints(3, 4), axes=[2, 3], **crop)
 for aligned in (0, 1):

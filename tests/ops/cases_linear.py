@@ -50,15 +50,15 @@ rows(*(case("Einsum", *(x(*s) for s in shapes), equation=e) for e, shapes in equ
 
 # One, two and three dimensions; groups, strides, dilations, uneven pads, with and without a remainder that a stride skips.
 windows = [
-    dict(shape=(7,), kernel=(3,)),
-    dict(shape=(8,), kernel=(3,), strides=[3], pads=[2, 0], dilations=[2]),
-    dict(shape=(6, 5), kernel=(3, 2)),
-    dict(shape=(6, 5), kernel=(3, 3), pads=[1, 1, 1, 1]),
-    dict(shape=(6, 5), kernel=(1, 1)),
-    dict(shape=(7, 6), kernel=(3, 2), strides=[2, 3], pads=[0, 1, 2, 0]),
-    dict(shape=(7, 6), kernel=(2, 3), strides=[1, 2], dilations=[2, 1], pads=[1, 1, 0, 2]),
-    dict(shape=(4, 4), kernel=(1, 1), strides=[3, 2]),
-    dict(shape=(5, 4, 3), kernel=(2, 3, 2), strides=[2, 1, 1], pads=[1, 0, 1, 0, 1, 0]),
+    {"shape": (7,), "kernel": (3,)},
+    {"shape": (8,), "kernel": (3,), "strides": [3], "pads": [2, 0], "dilations": [2]},
+    {"shape": (6, 5), "kernel": (3, 2)},
+    {"shape": (6, 5), "kernel": (3, 3), "pads": [1, 1, 1, 1]},
+    {"shape": (6, 5), "kernel": (1, 1)},
+    {"shape": (7, 6), "kernel": (3, 2), "strides": [2, 3], "pads": [0, 1, 2, 0]},
+    {"shape": (7, 6), "kernel": (2, 3), "strides": [1, 2], "dilations": [2, 1], "pads": [1, 1, 0, 2]},
+    {"shape": (4, 4), "kernel": (1, 1), "strides": [3, 2]},
+    {"shape": (5, 4, 3), "kernel": (2, 3, 2), "strides": [2, 1, 1], "pads": [1, 0, 1, 0, 1, 0]},
 ]
 for w, group in product(windows, [1, 2, 4]):
     window = {k: v for k, v in w.items() if k not in ("shape", "kernel")} | {"kernel_shape": list(w["kernel"]), "group": group}
@@ -72,7 +72,18 @@ rows(
     case("Conv", x(2, 8, 6, 5), np.linspace(-1, 1, 24 * 9).reshape(12, 2, 3, 3), reference=False, step=0.5, group=4, pads=[1, 0, 2, 1]),
     case("Conv", x(2, 8, 6, 5), np.linspace(-1, 1, 72).reshape(8, 1, 3, 3), reference=False, step=0.5, group=8, pads=[1, 1, 1, 1]),
     case("Conv", x(2, 1, 6, 5), x(3, 1, 3, 3), x(3), reference=False, step=0.5, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-    case("ConvTranspose", x(1, 2, 3, 3), x(2, 2, 3, 3), x(2), reference=False, step=0.5, kernel_shape=[3, 3], strides=[3, 2], output_padding=[2, 1], pads=[1, 0, 1, 2]),
+    case(
+        "ConvTranspose",
+        x(1, 2, 3, 3),
+        x(2, 2, 3, 3),
+        x(2),
+        reference=False,
+        step=0.5,
+        kernel_shape=[3, 3],
+        strides=[3, 2],
+        output_padding=[2, 1],
+        pads=[1, 0, 1, 2],
+    ),
     case("ConvTranspose", x(1, 2, 3, 3), x(2, 2, 3, 3), reference=False, step=0.5, kernel_shape=[3, 3], strides=[2, 2], output_shape=[6, 7], symbolic=False),
     case("Col2Im", x(1, 8, 9), ints(4, 4), ints(2, 2)),
     case("Col2Im", x(2, 12, 4), ints(5, 6), ints(2, 3), strides=[3, 3], pads=[1, 0, 0, 0], reference=False, step=0.5),

@@ -12,7 +12,7 @@ def rows(*cases):
 
 for name in ("Softmax", "LogSoftmax"):
     rows(*(case(name, x(2, 3, 4, low=-2, high=2), axis=axis) for axis in (-1, 0, 1)))
-positive = dict(low=0.5, high=1.5)
+positive = {"low": 0.5, "high": 1.5}
 for s in ((5, 3), (2, 3, 4), (2, 3, 2, 3)):
     parts = [x(3), x(3), x(3), x(3, **positive)]
     rows(case("BatchNormalization", x(*s), *parts, epsilon=1e-2))

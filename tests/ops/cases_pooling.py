@@ -13,13 +13,13 @@ def rows(*cases):
 
 
 windows = [
-    dict(shape=(7,), kernel_shape=[3]),
-    dict(shape=(8,), kernel_shape=[3], strides=[2], pads=[1, 1], dilations=[2]),
-    dict(shape=(6, 5), kernel_shape=[2, 2], strides=[2, 2]),
-    dict(shape=(6, 5), kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
-    dict(shape=(7, 6), kernel_shape=[3, 2], strides=[2, 3], pads=[0, 1, 2, 0]),
-    dict(shape=(7, 8), kernel_shape=[2, 3], strides=[1, 2], dilations=[2, 2], pads=[1, 1, 0, 2]),
-    dict(shape=(5, 4, 3), kernel_shape=[2, 3, 2], strides=[2, 1, 1], pads=[1, 0, 1, 0, 1, 0]),
+    {"shape": (7,), "kernel_shape": [3]},
+    {"shape": (8,), "kernel_shape": [3], "strides": [2], "pads": [1, 1], "dilations": [2]},
+    {"shape": (6, 5), "kernel_shape": [2, 2], "strides": [2, 2]},
+    {"shape": (6, 5), "kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+    {"shape": (7, 6), "kernel_shape": [3, 2], "strides": [2, 3], "pads": [0, 1, 2, 0]},
+    {"shape": (7, 8), "kernel_shape": [2, 3], "strides": [1, 2], "dilations": [2, 2], "pads": [1, 1, 0, 2]},
+    {"shape": (5, 4, 3), "kernel_shape": [2, 3, 2], "strides": [2, 1, 1], "pads": [1, 0, 1, 0, 1, 0]},
 ]
 for w, ceil in product(windows, [0, 1]):
     window = {k: v for k, v in w.items() if k != "shape"} | ({"ceil_mode": 1} if ceil else {})

@@ -104,7 +104,17 @@ class Case:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def case(op_type: str, *inputs: Any, outputs: int = 1, seeded: tuple[int, ...] = (0,), symbolic: bool = True, reference: bool = True, rtol: float = 2e-3, step: float = 1e-2, **attributes: Any) -> Case:
+def case(
+    op_type: str,
+    *inputs: Any,
+    outputs: int = 1,
+    seeded: tuple[int, ...] = (0,),
+    symbolic: bool = True,
+    reference: bool = True,
+    rtol: float = 2e-3,
+    step: float = 1e-2,
+    **attributes: Any,
+) -> Case:
     return Case(op_type, inputs, attributes, outputs, seeded, symbolic, reference, rtol, step)
 
 
@@ -154,7 +164,7 @@ def tight(c: Case, pulled: ReferenceEvaluator, varied, told, seeds, got) -> None
         return sum(float(np.sum(y * s)) for y, s in zip(ys, seeds.values()))
 
     for n, v in varied.items():
-        assert exact[n].shape == v.shape and exact[n].dtype == np.float64, f"{c}: in float64 the cotangent of {n} is {exact[n].dtype}{exact[n].shape}"
+        assert (exact[n].shape, exact[n].dtype) == (v.shape, np.float64), f"{c}: in float64 the cotangent of {n} is {exact[n].dtype}{exact[n].shape}"
         for _ in range(2):
             u, h = rng.standard_normal(v.shape), 1e-5
             slope = (score(**{n: v + h * u}) - score(**{n: v - h * u})) / (2 * h)

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from cases_interpolation import COORDINATES
 from harness import apart, case, check, fed, ints, x
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -24,14 +25,17 @@ def windows(draw, *, least_pad=0):
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations)]
     pads = [draw(numbers(least_pad, k - 1)) for k in kernel * 2]  # a pooling window never lies in the padding alone
     extents = [max(1, r - p - q) + draw(numbers(0, 4 - n)) for r, p, q in zip(reach, pads[:n], pads[n:])]
-    return extents, dict(kernel_shape=kernel, strides=strides, dilations=dilations, pads=pads)
+    return extents, {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads}
 
 
 @bounded
 @given(windows(), st.sampled_from([(1, 2, 1), (2, 4, 2), (2, 2, 3), (4, 8, 1)]), st.booleans())
 def test_conv(window, channels, symbolic):
     (extents, attributes), (group, into, per_group) = window, channels
-    check(linear("Conv", x(2, into, *extents), x(group * per_group, into // group, *attributes["kernel_shape"]), x(group * per_group), group=group, **attributes), symbolic)
+    check(
+        linear("Conv", x(2, into, *extents), x(group * per_group, into // group, *attributes["kernel_shape"]), x(group * per_group), group=group, **attributes),
+        symbolic,
+    )
 
 
 @bounded
@@ -43,7 +47,10 @@ def test_conv_transpose(window, channels, symbolic, data):
     n = len(kernel)
     full = [s * (e - 1) + o + d * (k - 1) + 1 - p - q for e, k, s, d, o, p, q in zip(extents, kernel, strides, dilations, padding, pads[:n], pads[n:])]
     assume(min(full) > 0)
-    check(linear("ConvTranspose", x(1, into, *extents), x(into, per_group, *kernel), x(group * per_group), group=group, output_padding=padding, **attributes), symbolic)
+    check(
+        linear("ConvTranspose", x(1, into, *extents), x(into, per_group, *kernel), x(group * per_group), group=group, output_padding=padding, **attributes),
+        symbolic,
+    )
 
 
 def _ends_inside(extents, kernel_shape, strides, dilations, pads):
@@ -120,13 +127,13 @@ def test_pad(data, mode, known, symbolic):
 def test_resize(data, mode, by_scale, symbolic):
     shape = (1, 2, *data.draw(per_axis(2, 2, 6)))
     wanted = data.draw(per_axis(2, 1, 9))
-    attributes = dict(
-        mode=mode,
-        coordinate_transformation_mode=data.draw(st.sampled_from(["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"])),
-        nearest_mode=data.draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
-        antialias=data.draw(numbers(0, 1)) if mode != "nearest" else 0,
-        exclude_outside=data.draw(numbers(0, 1)) if mode == "cubic" else 0,
-    )
+    attributes = {
+        "mode": mode,
+        "coordinate_transformation_mode": data.draw(st.sampled_from(COORDINATES)),
+        "nearest_mode": data.draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
+        "antialias": data.draw(numbers(0, 1)) if mode != "nearest" else 0,
+        "exclude_outside": data.draw(numbers(0, 1)) if mode == "cubic" else 0,
+    }
     if by_scale:
         scales = np.array([1, 1, *(w / d for w, d in zip(wanted, shape[2:]))], np.float32)
         check(linear("Resize", x(*shape), None, scales, **attributes), symbolic)

@@ -1,0 +1,92 @@
+"""DeepLIFT and its average over many references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ops.shapes import expand_like, shape_of
+from ..question import Question
+from ..rules.deeplift import DeepLift as Multipliers
+from ..tape import Var, op
+from ..tensors import Tensors
+from .base import Average, Method, Point, array_for, one_of, require
+from .path import start
+
+RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")
+
+
+def contributions(f: Point, x0: Tensors, rule: str) -> tuple[Tensors, Point]:
+    """Δx times its multiplier, and the model at the reference."""
+    reference = Point(f.question, f.elsewhere(x0), f.coordinates, f.weights)
+    return (f.x - x0) * f.sweep(Multipliers(rule), reference=reference), reference
+
+
+@dataclass(frozen=True)
+class DeepLift(Method, name="deeplift"):
+    """Differences from a reference, shared by DeepLIFT's rules (Shrikumar, Greenside and Kundaje 2017).
+
+    Parameters
+    ----------
+    rule : str, default "rescale"
+        "rescale", "reveal_cancel", "genomics_default" (rescale behind convolutions, RevealCancel behind dense layers), or "linear"
+        (the gradient at the activations).
+    baseline : float, array or dict of arrays by tensor, default 0
+        The reference.
+    """
+
+    rule: str = "rescale"
+    baseline: Any = 0.0
+
+    def __post_init__(self) -> None:
+        one_of(self.rule, RULES, "rule")
+
+    def _references(self, f: Point) -> Tensors:
+        return Tensors({n: expand_like(v, f.x[n]) for n, v in start(f, self.baseline).items()})
+
+    def explanation(self, f: Point) -> Tensors:
+        return contributions(f, self._references(f), self.rule)[0]
+
+    def promise(self, f: Point) -> Var | None:
+        if self.rule == "linear":
+            return None
+        return f.score() - contributions(f, self._references(f), self.rule)[1].score()
+
+
+@dataclass(frozen=True)
+class DeepShap(Average, name="deepshap"):
+    """DeepLIFT averaged over many references, an estimate of Shapley values (Lundberg and Lee 2017).
+
+    Parameters
+    ----------
+    background : array [B, …] or dict of arrays by tensor
+        The references; every sample is compared with each.
+    rule : str, default "rescale"
+        As for deeplift.
+    """
+
+    background: Any = None
+    rule: str = "rescale"
+
+    def __post_init__(self) -> None:
+        require(self.background is not None, "deepshap needs background=, an array of references")
+        one_of(self.rule, RULES, "rule")
+
+    @property
+    def points(self) -> int:
+        first = next(iter(self.background.values())) if isinstance(self.background, Mapping) else self.background
+        return len(first)
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+        return {f"background:{n}": np.asarray(array_for(self.background, n, "background"))[steps.start : steps.stop] for n in question.wrt}
+
+    def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
+        references = Tensors({n: op.Unsqueeze(draw[f"background:{n}"], [1 + (f.question.axis(n) or 0)]) for n in f.x})
+        points = Tensors({n: op.Expand(op.Unsqueeze(x, [0]), op.Concat(shape_of(references[n], 0, 1), shape_of(x), axis=0)) for n, x in f.x.items()})
+        at, apart = f.moved(points)
+        elsewhere, _ = f.moved(Tensors({n: expand_like(references[n], points[n]) for n in f.x}))
+        shared = contributions(at, elsewhere.x, self.rule)[0]
+        return (apart(shared).map(lambda v: op.ReduceSum(v, [0], keepdims=0) / float(self.points)),)

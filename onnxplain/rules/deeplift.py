@@ -1,0 +1,198 @@
+"""DeepLIFT: multipliers m say how a difference Δy from the reference is owed to the differences Δx of the inputs.
+
+Linear nodes pass multipliers back as gradients; a nonlinear one answers so that Σ m_x·Δx = Σ m_y·Δy. In the rules `f` is the
+node at the input and `f.reference` the node at the reference (Shrikumar, Greenside and Kundaje 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..backward import Call, Cotangent, Part
+from ..errors import UnsupportedModelError
+from ..flow import Flow
+from ..graph import Node
+from ..ops.shapes import cast, step
+from ..tape import Var, op
+from .lrp import neg, pos
+
+NEAR_ZERO = 1e-7
+"""Below this a difference of float32 numbers says nothing: the gradient is taken."""
+
+
+def gradient(m: Var, f: Call) -> Sequence[Cotangent]:
+    """Exact where the node is linear in its active inputs."""
+    return f.vjp(m)
+
+
+def rescale(m: Var, f: Call) -> Sequence[Cotangent]:
+    """m·Δy/Δx, elementwise (eq. 10)."""
+    return [_quotient(m * (f.y - f.reference.y), f.x[0] - f.reference.x[0], f.vjp(m)[0]), *(None for _ in f.x[1:])]
+
+
+def _quotient(owed: Var, dx: Var, slope: Cotangent) -> Var:
+    """owed/Δx, and the gradient where Δx is next to nothing."""
+    small = cast(op.Abs(dx) < NEAR_ZERO, dx)
+    quotient = owed / (dx + small) * (1 - small)
+    return quotient if slope is None else quotient + slope * small
+
+
+def bilinear(m: Var, f: Call) -> Sequence[Cotangent]:
+    """A product of two inputs: each at the other's mean of input and reference, so that Δ(ab) is shared fairly (Shapley)."""
+    return [a + b if a is not None and b is not None else None for a, b in zip(f.vjp(0.5 * m), f.reference.vjp(0.5 * m))]
+
+
+def division(m: Var, f: Call) -> Sequence[Cotangent]:
+    """a/b as the product of a and 1/b, the latter rescaled."""
+    (a, b), (a0, b0) = f.x, f.reference.x
+    return [m * 0.5 * (1 / b + 1 / b0), -m * 0.5 * (a + a0) / (b * b0)]
+
+
+def maximum(m: Var, f: Call) -> Sequence[Cotangent]:
+    """The winner at the input owes the rise to the larger maximum, the winner at the reference what it falls short."""
+    y, y0 = f.y, f.reference.y
+    top = op.Max(y, y0)
+    owed, back, slopes = f.vjp(m * (top - y0)), f.reference.vjp(m * (y - top)), f.vjp(m)
+    return [_quotient(a + b, x - x0, s) if a is not None and b is not None else None for a, b, x, x0, s in zip(owed, back, f.x, f.reference.x, slopes)]
+
+
+def softmax(m: Var, f: Call) -> Sequence[Cotangent]:
+    """e/Σe as a division behind an exponential."""
+    axis = [f.node.attributes.get("axis", -1)]
+    e, e0, exp = _exponentials(f, axis)
+    s, s0 = (op.ReduceSum(v, axis, keepdims=1) for v in (e, e0))
+    m_e = m * 0.5 * (1 / s + 1 / s0) - op.ReduceSum(m * 0.5 * (e + e0), axis, keepdims=1) / (s * s0)
+    return [_quotient(m_e * (e - e0), f.x[0] - f.reference.x[0], m_e * exp)]
+
+
+def log_softmax(m: Var, f: Call) -> Sequence[Cotangent]:
+    """x − log Σe: the logarithm and the exponential rescaled."""
+    axis = [f.node.attributes.get("axis", -1)]
+    e, e0, exp = _exponentials(f, axis)
+    s, s0 = (op.ReduceSum(v, axis, keepdims=1) for v in (e, e0))
+    m_s = op.ReduceSum(-m, axis, keepdims=1)
+    m_e = _quotient(m_s * (op.Log(s) - op.Log(s0)), s - s0, m_s / s)
+    return [m + _quotient(m_e * (e - e0), f.x[0] - f.reference.x[0], m_e * exp)]
+
+
+def _exponentials(f: Call, axis: list[int]) -> tuple[Var, Var, Var]:
+    """exp(x − c), exp(x₀ − c) with one c for both, and the slope of the first."""
+    x, x0 = f.x[0], f.reference.x[0]
+    c = op.ReduceMax(op.Max(x, x0), axis, keepdims=1)
+    e = op.Exp(x - c)
+    return e, op.Exp(x0 - c), e
+
+
+def layer_norm(m: Var, f: Call) -> Sequence[Cotangent]:
+    """The product of the centred input and one over its deviation."""
+    rank, axis = f.x[0].rank, f.node.attributes.get("axis", -1)
+    axes = list(range(axis % rank, rank))
+    scale, epsilon = f.inputs[1], f.node.attributes.get("epsilon", 1e-5)
+    centre = f.node.op_type == "LayerNormalization"
+    c, c0 = (x - op.ReduceMean(x, axes, keepdims=1) if centre else x for x in (f.x[0], f.reference.x[0]))
+    v, v0 = (op.ReduceMean(u * u, axes, keepdims=1) + epsilon for u in (c, c0))
+    r, r0 = 1 / op.Sqrt(v), 1 / op.Sqrt(v0)
+    ms = m * scale
+    m_r = op.ReduceSum(ms * 0.5 * (c + c0), axes, keepdims=1)
+    m_v = _quotient(m_r * (r - r0), v - v0, m_r * -0.5 * r / v)
+    m_c = ms * 0.5 * (r + r0) + m_v * (c + c0) / _count(c, axes)
+    return [m_c - op.ReduceMean(m_c, axes, keepdims=1) if centre else m_c]
+
+
+def _count(x: Var, axes: list[int]) -> Var:
+    """How many elements a mean over `axes` of x runs over."""
+    return op.ReduceSum(x * 0 + 1, axes, keepdims=1)
+
+
+LINEAR_KINDS = {"linear", "sum", "batch_norm", "avg_pool", "movement"}
+LINEAR_OPS = {
+    *("Add", "Sub", "Mul", "Div", "Neg", "Sum", "Mean", "ReduceSum", "ReduceMean", "CumSum", "Dropout", "Where", "Trilu"),
+    *("Gather", "GatherElements", "GatherND", "Compress", "ScatterElements", "ScatterND"),
+}
+"""Linear in one active input; several of them where the kind says so."""
+NODES = {"Softmax": softmax, "LogSoftmax": log_softmax, "LayerNormalization": layer_norm, "RMSNormalization": layer_norm, "Div": division}
+MAXIMA = ("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "Max", "Min")
+
+
+@dataclass
+class DeepLift:
+    """`rules(flow, node)` for the sweep: "rescale", "reveal_cancel", "genomics_default" or "linear" at the activations."""
+
+    rule: str = "rescale"
+    _split: dict[str, tuple[Var, Var]] = field(default_factory=dict)
+
+    def __call__(self, flow: Flow, node: Node):
+        kind = flow.kind(node)
+        if kind == "activation":
+            return gradient if self.rule == "linear" else self._activation(flow, node)
+        if kind == "linear" and node.outputs[0] in self._split:
+            return self._linear
+        if kind in LINEAR_KINDS or kind != "product" and node.op_type in LINEAR_OPS and _linear_here(flow, node):
+            return gradient
+        if node.op_type in NODES:
+            return NODES[node.op_type]
+        if kind == "product" and node.op_type in ("Mul", "MatMul", "Gemm", "Einsum"):
+            return bilinear
+        if node.op_type in MAXIMA:
+            return maximum
+        if node.op_type == "Pow" and len([i for i in node.inputs if i in flow.active]) == 1:
+            return rescale
+        raise UnsupportedModelError(f"deeplift has no rule for {node}. Remedy: explain a tensor behind it (wrt=…) or before it (output=…), or use another method.")
+
+    # ---- RevealCancel: an activation and the linear layer before it together ----
+
+    def _activation(self, flow: Flow, node: Node):
+        maker = flow.graph.producer.get(node.inputs[0])
+        alone = maker is not None and len(flow.graph.users.get(node.inputs[0], ())) == 1 and flow.kind(maker) == "linear"
+        wanted = self.rule == "reveal_cancel" or self.rule == "genomics_default" and maker is not None and flow.is_kind(maker, "dense")
+        return (lambda m, f: self._reveal_cancel(m, f)) if alone and wanted and maker in flow.nodes else rescale
+
+    def _reveal_cancel(self, m: Var, f: Call) -> Sequence[Cotangent]:
+        """Δy⁺ and Δy⁻: what the positive and the negative part of Δx add, each averaged over both orders (eq. 12, 13)."""
+        layer = f.maker
+        x0, y0 = f.reference.x[0], f.reference.y
+        up, down = self._parts(layer)
+        at_up, at_down, both = (f.node(v, *f.inputs[1:]) for v in (x0 + up, x0 + down, x0 + up + down))
+        dy_up = 0.5 * (at_up - y0 + both - at_down)
+        dy_down = 0.5 * (at_down - y0 + both - at_up)
+        slope = f.vjp(m)[0]
+        assert slope is not None
+        self._split[layer.node.outputs[0]] = _quotient(m * dy_up, up, slope), _quotient(m * dy_down, down, slope)
+        return [slope]
+
+    @staticmethod
+    def _parts(layer: Call) -> tuple[Var, Var]:
+        """The sums of the layer's positive and of its negative contributions to Δ."""
+        dx = layer.x[0] - layer.reference.x[0]
+        up, down = [op.Max(dx, 0)], [op.Min(dx, 0)]
+        total = [_z(layer(up, pos, bias=False)) + _z(layer(down, neg, bias=False)), _z(layer(up, neg, bias=False)) + _z(layer(down, pos, bias=False))]
+        return total[0], total[1]
+
+    def _linear(self, m: Var, f: Call) -> Sequence[Cotangent]:
+        """Positive contributions take one multiplier, negative ones the other."""
+        m_up, m_down = self._split[f.node.outputs[0]]
+        dx = f.x[0] - f.reference.x[0]
+        rising, falling = step(dx), 1 - step(dx)
+        up, down = f([op.Max(dx, 0)], pos, bias=False), f([op.Max(dx, 0)], neg, bias=False)
+        return [rising * (_pull(up, m_up) + _pull(down, m_down)) + falling * (_pull(up, m_down) + _pull(down, m_up))]
+
+
+def _linear_here(flow: Flow, node: Node) -> bool:
+    """Whether the node is linear in what is active of it."""
+    active = [k for k, i in enumerate(node.inputs) if i in flow.active]
+    if node.op_type in ("Mul", "Div", "Where"):
+        return node.op_type == "Where" and 0 not in active or active == [0] or node.op_type == "Mul" and len(active) == 1
+    return True
+
+
+def _z(part: Part | None) -> Var:
+    assert part is not None
+    return part.z
+
+
+def _pull(part: Part | None, s: Var) -> Var:
+    assert part is not None and part.pull is not None
+    d = part.pull(s)[0]
+    assert d is not None
+    return d

@@ -1,0 +1,219 @@
+"""integrated_gradients and expected_gradients against the sums of their definitions, written in NumPy."""
+
+import numpy as np
+import pytest
+from helpers import cnn, draw, fixed, mlp, parse, plain, time_major, two_inputs
+from scipy.special import roots_legendre
+
+import onnxplain
+
+N = 7
+NODES = {  # FORMULAS.md: positions and weights on [0, 1]
+    "riemann_left": [(i / N, 1 / N) for i in range(N)],
+    "riemann_right": [((i + 1) / N, 1 / N) for i in range(N)],
+    "riemann_middle": [((i + 0.5) / N, 1 / N) for i in range(N)],
+    "riemann_trapezoid": [(i / (N - 1), (0.5 if i in (0, N - 1) else 1) / (N - 1)) for i in range(N)],
+    "gausslegendre": [((t + 1) / 2, w / 2) for t, w in zip(*roots_legendre(N))],
+}
+
+
+def integrated(known, baseline, weights, nodes):
+    baseline = np.broadcast_to(np.asarray(baseline, np.float64), known.x.shape)
+    return (known.x - baseline) * sum(w * known.slope(baseline + a * (known.x - baseline), weights) for a, w in nodes)
+
+
+@pytest.mark.parametrize("quadrature", NODES)
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_quadratures(quadrature, batch_size):
+    known = mlp()
+    got = onnxplain.explain(known.model, known.x, target=[0, 1, 2, 3, 0], steps=N, quadrature=quadrature, batch_size=batch_size)
+    expected = integrated(known, 0, known.one_hot([0, 1, 2, 3, 0]), NODES[quadrature])
+    np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("baseline", [0.5, draw(3, seed=1), draw(1, 3, seed=2), draw(5, 3, seed=3), {"x": draw(3, seed=4)}], ids=["number", "sample", "row", "batch", "dict"])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_baselines(baseline, batch_size):
+    known = mlp()
+    got = onnxplain.explain(known.model, known.x, target=2, steps=N, baseline=baseline, batch_size=5 if np.shape(baseline) == (5, 3) else batch_size)
+    given = baseline["x"] if isinstance(baseline, dict) else baseline
+    np.testing.assert_allclose(got.attribution, integrated(known, given, known.one_hot([2] * 5), NODES["gausslegendre"]), atol=1e-5)
+
+
+def test_a_baseline_for_each_sample_survives_a_split():
+    known = mlp()
+    baseline = draw(5, 3, seed=3)
+    whole, split = (onnxplain.explain(known.model, known.x, target=2, steps=4, baseline=baseline, batch_size=b).attribution for b in (100, 2))
+    np.testing.assert_allclose(split, whole, atol=1e-6)
+
+
+def test_delta_tells_what_is_missing():
+    known = mlp()
+    for steps, bound in ((50, 1e-5), (1, None)):
+        got = onnxplain.explain(known.model, known.x, target=1, steps=steps, quadrature="riemann_left", baseline=0.3)
+        ends = known.forward(known.x)[:, 1] - known.forward(np.full_like(known.x, 0.3))[:, 1]
+        np.testing.assert_allclose(got.delta, got.attribution.sum(1) - ends, atol=1e-5)
+        assert got.delta.shape == (5,)
+    assert np.abs(got.delta).max() > 0.01
+    fine = onnxplain.explain(known.model, known.x, target=1, steps=50)
+    assert np.abs(fine.delta).max() < 1e-5
+    assert onnxplain.explain(known.model, known.x, steps=2, inner="saliency").delta is None
+    assert onnxplain.explain(known.model, known.x, steps=2, inner="gradient", inner_params={"postprocess": "abs"}).delta is None
+
+
+def test_complete_on_a_deep_network():
+    known = cnn()
+    got = onnxplain.explain(known.model, known.x, steps=300, quadrature="riemann_middle", target=0)
+    ends = (known.forward(known.x) - known.forward(0 * known.x))[:, 0]
+    np.testing.assert_allclose(got.attribution.sum((1, 2, 3)), ends, atol=0.02)
+    np.testing.assert_allclose(got.delta, got.attribution.sum((1, 2, 3), dtype=np.float64) - ends, atol=1e-4)
+
+
+def test_the_target_is_decided_at_x_not_on_the_path():
+    known = mlp()
+    best = known.forward(known.x).argmax(1)
+    got = onnxplain.explain(known.model, known.x, steps=N)
+    np.testing.assert_allclose(got.attribution, integrated(known, 0, known.one_hot(best), NODES["gausslegendre"]), atol=1e-5)
+    assert got.target.tolist() == best.tolist()
+
+
+@pytest.mark.parametrize("make", [time_major, fixed])
+def test_batch_axes(make):
+    known = make()
+    n, classes = (5, 4) if make is fixed else (3, 2)
+    weights = np.eye(classes)[[k % classes for k in range(n)]]
+    for batch_size in (None, 2, 7):
+        got = onnxplain.explain(known.model, known.x, target=[k % classes for k in range(n)], steps=N, batch_size=batch_size)
+        np.testing.assert_allclose(got.attribution, integrated(known, 0, weights, NODES["gausslegendre"]), atol=1e-5)
+        assert np.abs(got.delta).max() < 1e-4
+
+
+def test_a_tensor_inside_starts_from_its_value_at_the_inputs_baseline():
+    known = mlp()
+    w = {t.name: plain_array(t) for t in known.model.graph.initializer}
+    h = lambda x: np.tanh(x @ w["w1"] + w["b1"])
+    for baseline, start in ((0.0, h(np.zeros(3))), (0.5, h(np.full(3, 0.5))), ({"h": 0.25}, np.full(6, 0.25))):
+        got = onnxplain.explain(known.model, known.x, wrt="h", target=1, baseline=baseline)
+        np.testing.assert_allclose(got.attribution, (h(known.x) - start) * w["w2"][:, 1], atol=1e-5)
+        assert np.abs(got.delta).max() < 1e-5
+
+
+def plain_array(t):
+    from onnx import numpy_helper
+
+    return numpy_helper.to_array(t).astype(np.float64)
+
+
+def test_several_inputs_move_together():
+    model, feeds = two_inputs(), {"a": draw(3, 3), "b": draw(3, 4), "rate": np.float32(1.5)}
+    got = onnxplain.explain(model, feeds, target=2, wrt=["a", "b"], steps=60)
+    assert np.abs(got.delta).max() < 1e-4
+    assert set(got.attributions) == {"a", "b"}
+    shared = onnxplain.explain(model, feeds, target=2, steps=60)
+    assert shared.attributions["rate"].shape == ()
+    assert shared.delta.shape == (1,)
+    assert abs(shared.delta[0]) < 1e-4
+    baselines = {"a": 0.1, "b": draw(4)}
+    assert np.abs(onnxplain.explain(model, feeds, target=2, wrt=["a", "b"], steps=60, baseline=baselines).delta).max() < 1e-4
+    with pytest.raises(onnxplain.InputError, match="no entry for 'b'"):
+        onnxplain.explain(model, feeds, wrt=["a", "b"], baseline={"a": 0.1})
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"quadrature": "simpson"}, {"steps": 1, "quadrature": "riemann_trapezoid"}, {"baseline": np.zeros(7)}, {"baseline": np.nan * np.zeros(3)}])
+def test_wrong_parameters(wrong):
+    with pytest.raises(onnxplain.InputError):
+        onnxplain.explain(mlp().model, mlp().x, **wrong)
+
+
+# ---- expected gradients ----
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_given_draws(batch_size, per_sample):
+    known = mlp()
+    references, alphas = draw(6, 3, seed=1), np.random.default_rng(0).uniform(size=(6, 5) if per_sample else 6)
+    got = onnxplain.explain(known.model, known.x, "expected_gradients", target=3, baselines=references, alphas=alphas, batch_size=batch_size)
+    weights = known.one_hot([3] * 5)
+    positions = alphas[:, :, None] if per_sample else alphas[:, None, None]
+    expected = sum((known.x - b) * known.slope(b + a * (known.x - b), weights) for b, a in zip(references.astype(np.float64), positions)) / 6
+    np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+
+
+def test_random_draws():
+    known = mlp()
+    explain = lambda **o: onnxplain.explain(known.model, known.x, "expected_gradients", target=0, **{"baselines": draw(8, 3, seed=1), "samples": 12, **o}).attribution
+    np.testing.assert_allclose(explain(batch_size=3), explain(batch_size=100), atol=1e-6)
+    np.testing.assert_array_equal(explain(), explain())
+    assert np.abs(explain(seed=1) - explain()).max() > 1e-3
+    one = explain(baselines=np.zeros((1, 3)), samples=800)
+    expected = integrated(known, 0, known.one_hot([0] * 5), NODES["gausslegendre"])
+    np.testing.assert_allclose(one, expected, atol=0.1 * np.abs(expected).max())
+    assert not np.allclose(one, expected, atol=1e-5)
+
+
+def test_draws_with_the_batch_on_another_axis():
+    known = time_major()
+    references, alphas = draw(6, 4, 3, seed=1), np.random.default_rng(0).uniform(size=(6, 3))
+    weights = np.eye(2)[[1, 1, 1]]
+    expected = 0
+    for b, a in zip(references.astype(np.float64), alphas):
+        b = b[:, None]
+        expected = expected + (known.x - b) * known.slope(b + a[None, :, None] * (known.x - b), weights) / 6
+    for batch_size in (None, 2):
+        got = onnxplain.explain(known.model, known.x, "expected_gradients", target=1, baselines=references, alphas=alphas, batch_size=batch_size)
+        np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+
+
+def test_draws_that_do_not_fit():
+    known = mlp()
+    for wrong in ({}, {"baselines": draw(6, 3), "alphas": np.zeros((4, 5))}, {"baselines": draw(6, 3), "alphas": np.zeros((6, 2))}, {"baselines": draw(6, 3), "seed": -1}):
+        with pytest.raises(onnxplain.InputError):
+            onnxplain.explain(known.model, known.x, "expected_gradients", batch_size=2, **wrong)
+
+
+# ---- other inner methods ----
+
+
+def test_inner_methods():
+    """Averaged over the path, (x − x₀) times whatever the inner method says."""
+    known = mlp()
+    nodes, weights = NODES["gausslegendre"], known.one_hot([1] * 5)
+    expected = known.x * sum(w * np.abs(known.slope(a * known.x, weights)) for a, w in nodes)
+    for inner in ("saliency", {"method": "gradient", "postprocess": "abs"}, onnxplain.methods and _saliency()):
+        got = onnxplain.explain(known.model, known.x, target=1, steps=N, inner=inner)
+        np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+    got = onnxplain.explain(known.model, known.x, target=1, steps=N, inner="gradient", inner_params={"postprocess": "square"})
+    np.testing.assert_allclose(got.attribution, known.x * sum(w * known.slope(a * known.x, weights) ** 2 for a, w in nodes), atol=1e-5)
+    with pytest.raises(onnxplain.InputError, match="method"):
+        onnxplain.explain(known.model, known.x, inner={"steps": 3})
+
+
+def _saliency():
+    from onnxplain.methods import method
+
+    return method("saliency", {})
+
+
+@pytest.mark.parametrize("batch_size", [None, 8, 1])
+def test_averages_nest(batch_size):
+    """The mean over noise of the integral over the path."""
+    known = mlp()
+    noise = 0.1 * draw(2, 5, 3, seed=6)
+    got = onnxplain.explain(known.model, known.x, "smoothgrad", target=1, noise=noise, inner="integrated_gradients", inner_params={"steps": N}, batch_size=batch_size)
+    expected = 0
+    for eps in noise:
+        at = (known.x + eps).astype(np.float64)
+        expected = expected + at * sum(w * known.slope(a * at, known.one_hot([1] * 5)) for a, w in NODES["gausslegendre"]) / 2
+    np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+
+
+def test_a_model_without_a_batch_goes_step_by_step():
+    w = draw(12, 5)
+    model = parse("g (float[3,4] x) => (float[5] y) { v = Reshape(x, flat)\n t = Tanh(v)\n y = MatMul(t, w) }", w=w, flat=np.array([12]))
+    x = draw(3, 4)
+    got = onnxplain.explain(model, x, target=2, steps=60)
+    assert got.attribution.shape == (3, 4)
+    np.testing.assert_allclose(got.attribution, np.tanh(x) * w[:, 2].reshape(3, 4), atol=1e-4)
+    saved = plain(onnxplain.Explainer(model, steps=60).model).run(["attribution"], {"x": x, "target": np.array([2])})[0]
+    np.testing.assert_allclose(saved, got.attribution, atol=1e-6)
