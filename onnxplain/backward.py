@@ -96,14 +96,27 @@ class Call:
         has_bias = bias and at is not None and len(self.inputs) > at and self.inputs[at] is not None
         if all(v is None for v in x):
             return Part(x, self._bias(m or _same), None) if has_bias else None
-        given = iter(v if v is not None else zeros(own) for v, own in zip(x, self.x))
-        inputs = [next(given) if k in self.active else v if m is None or v is None else m(v) for k, v in enumerate(self.inputs)]
+        inputs: list[Var | None] = list(self.inputs)
+        bare = len(self.active) == sum(v is not None and v.type.is_float for v in self.inputs)  # sums and averages: the weights are ones
+        scale: list[Var | None] = []
+        for k, v, own in zip(self.active, x, self.x):
+            scale.append(self._mapped(m, k, own.tape.constant(1.0, own)) if m is not None and bare else None)
+            inputs[k] = _times(v if v is not None else zeros(own), scale[-1])
+        for k, v in enumerate(self.inputs):
+            if k not in self.active and m is not None and v is not None and v.type.is_float:
+                inputs[k] = self._mapped(m, k, v)
         if at is not None and not has_bias and len(inputs) > at:
             inputs[at] = None
         y = self.node(*inputs)
         z = y[0] if isinstance(y, tuple) else y
         at_x = [self.inputs[k] if k in self.active else v for k, v in enumerate(inputs)]
-        return Part(x, typed(z, self.y), lambda s: self._pull((s,), (self.y,), at_x))
+        return Part(x, typed(z, self.y), lambda s: [_times(d, c) if d is not None else None for d, c in zip(self._pull((s,), (self.y,), at_x), scale)])
+
+    def _mapped(self, m: Map, k: int, v: Var) -> Var:
+        """m applied to a parameter as the layer uses it: times Gemm's alpha and beta, or Sub's sign."""
+        name = "beta" if k == 2 else "alpha"
+        c = self.node.attributes.get(name, 1.0) if self.node.op_type == "Gemm" else -1.0 if self.node.op_type == "Sub" and k == 1 else 1.0
+        return m(v) if c in (0, 1) else m(v * c) / c
 
     def _affine(self, x: Var | None, m: Map, bias: bool) -> Part | None:
         """Batch normalisation as the linear layer k·x + c that it is."""
@@ -117,9 +130,13 @@ class Call:
         return Part([x], slope * x + offset if bias else slope * x, lambda s: [s * slope])
 
     def _bias(self, m: Map) -> Var:
-        b = self.inputs[self.node.operator.bias or 0] if self.node.operator else None
+        at = self.node.operator.bias if self.node.operator else None
+        assert at is not None
+        b = self.inputs[at]
         assert b is not None
-        return op.Reshape(m(b), [1, -1, *[1] * (self.y.rank - 2)]) if self.node.op_type in ("Conv", "ConvTranspose") else m(b)
+        if self.node.op_type == "Gemm":
+            return self._mapped(m, at, b) * self.node.attributes.get("beta", 1.0)
+        return op.Reshape(m(b), [1, -1, *[1] * (self.y.rank - 2)])
 
     @property
     def pos(self) -> list[Var]:
@@ -141,6 +158,10 @@ Map = Callable[[Var], Var]
 
 def _same(w: Var) -> Var:
     return w
+
+
+def _times(v: Var, c: Var | None) -> Var:
+    return v if c is None else v * c
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +192,12 @@ def backward(
     seeds: Mapping[str, Var],
     rules: Rules = lambda flow, node: gradient,
     reference: Mapping[str, Var] | None = None,
+    watch: Callable[[Node, Sequence[Cotangent], Sequence[Cotangent]], None] | None = None,
 ) -> dict[str, Var]:
     """Carry `seeds` (output → what it starts with) down to the flow's tensors, asking `rules(flow, node)` at each node on the way.
 
     What reaches a value from several users is summed; a tensor that nothing reaches gets zeros. `reference` is the model at
-    another point, for rules that compare.
+    another point, for rules that compare; `watch(node, arrived, answers)` is told of every step.
     """
     refuse(flow.missing, "the backward sweep")
     carried: dict[str, Var] = dict(seeds)
@@ -185,7 +207,10 @@ def backward(
         if all(g is None for g in arrived) or arrived[0] is None and not many:
             continue
         f = Call(node, env, flow, reference)
-        for k, r in zip(f.active, rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f), strict=True):
+        answers = rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)
+        if watch is not None:
+            watch(node, arrived, answers)
+        for k, r in zip(f.active, answers, strict=True):
             if r is not None:
                 name = node.sources[k]
                 carried[name] = carried[name] + r if name in carried else r

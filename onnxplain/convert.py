@@ -295,14 +295,17 @@ def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str
     ONNX's inliner can find it too, but not where an optional input in the middle is omitted.
     """
     if (text := _BODIES.get(n.op_type)) is not None:
-        body = onnx.parser.parse_function(text(n))
+        known = types.get(n.input[0])
+        if known is None or not known.tensor_type.HasField("shape"):
+            return None
+        body = onnx.parser.parse_function(text(n, len(known.tensor_type.shape.dim)))
     else:
         schema = onnx.defs.get_schema(n.op_type, version.get(n.domain, 1), n.domain)
-        given = {a.name for a in n.attribute}
-        n.attribute.extend(a.default_value for name, a in schema.attributes.items() if name not in given and a.default_value.name)
+        named = {a.name for a in n.attribute}
+        n.attribute.extend(a.default_value for name, a in schema.attributes.items() if name not in named and a.default_value.name)
         if schema.has_context_dependent_function:
-            known = [types.get(i, onnx.TypeProto()).SerializeToString() for i in n.input]
-            data = _edge(f"expand {n.op_type} {n.name or n.output[0]!r}", lambda: schema.get_context_dependent_function(n.SerializeToString(), known))
+            given = [types.get(i, onnx.TypeProto()).SerializeToString() for i in n.input]
+            data = _edge(f"expand {n.op_type} {n.name or n.output[0]!r}", lambda: schema.get_context_dependent_function(n.SerializeToString(), given))
             body = onnx.FunctionProto.FromString(data)
         elif schema.has_function:
             body = _copied(schema.function_body)
@@ -315,8 +318,8 @@ def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str
     return body
 
 
-def _cumulative_product(n: onnx.NodeProto) -> str:
-    """All prefixes side by side along a new axis, ones behind each end, and their products."""
+def _cumulative_product(n: onnx.NodeProto, rank: int) -> str:
+    """All prefixes side by side along a new axis, ones behind each end, and their products. All ranks stay known."""
     older, newer = ("j", "i") if not _attribute(n, "reverse", 0) else ("i", "j")
     keep = f"Less({older}, {newer})" if _attribute(n, "exclusive", 0) else f"LessOrEqual({older}, {newer})"
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
@@ -325,32 +328,41 @@ def _cumulative_product(n: onnx.NodeProto) -> str:
         one = Constant <value_int = 1> ()
         first = Constant <value_ints = [0]> ()
         second = Constant <value_ints = [1]> ()
+        rank = Constant <value_ints = [{rank}]> ()
+        axes = Constant <value_ints = {list(range(rank + 1))}> ()
         given = Cast <to = 7> (axis)
         at = Reshape (given, second)
-        shape = Shape (x)
-        rank = Shape (shape)
         negative = Less (at, first)
         shifted = Add (at, rank)
         a = Where (negative, shifted, at)
         a1 = Add (a, second)
+        shape = Shape (x)
+        extents = Concat <axis = 0> (shape, second)
+        before = Less (axes, a)
+        previous = Sub (axes, second)
+        behind = Where (before, axes, previous)
+        new = Equal (axes, a)
+        sources = Where (new, rank, behind)
+        x_shape = Gather (extents, sources)
+        xs = Reshape (x, x_shape)
         n = Gather (shape, a)
+        next = Equal (axes, a1)
+        either = Or (new, next)
+        mask_shape = Where (either, n, second)
         n0 = Squeeze (n, first)
         places = Range (zero, n0, one)
         i = Unsqueeze (places, second)
         j = Unsqueeze (places, first)
         keep = {keep}
-        trailing = Sub (rank, a1)
-        ones = Expand (second, trailing)
-        wide = Concat <axis = 0> (n, n, ones)
-        mask = Reshape (keep, wide)
-        xs = Unsqueeze (x, a)
+        mask = Reshape (keep, mask_shape)
         neutral = CastLike (one, x)
         factors = Where (mask, xs, neutral)
-        y = ReduceProd <keepdims = 0> (factors, a1)
+        products = ReduceProd (factors, a1)
+        y = Reshape (products, shape)
     }}"""
 
 
-def _tensor_scatter(n: onnx.NodeProto) -> str:
+def _tensor_scatter(n: onnx.NodeProto, rank: int) -> str:
     """The update's places along the axis, from where each sample starts to write."""
     axis, circular = _attribute(n, "axis", -2), _attribute(n, "mode", b"linear") == b"circular"
     start = "Reshape (write_indices, minus)" if len(n.input) > 2 and n.input[2] else "Identity (first)"
@@ -364,7 +376,7 @@ def _tensor_scatter(n: onnx.NodeProto) -> str:
         axis = Constant <value_ints = [{axis}]> ()
         given = {start}
         shape = Shape (update)
-        rank = Shape (shape)
+        rank = Constant <value_ints = [{rank}]> ()
         extents = Shape (past_cache)
         n = Gather (shape, axis)
         n0 = Squeeze (n, first)
@@ -382,5 +394,5 @@ def _tensor_scatter(n: onnx.NodeProto) -> str:
     }}"""
 
 
-_BODIES: dict[str, Callable[[onnx.NodeProto], str]] = {"CumProd": _cumulative_product, "TensorScatter": _tensor_scatter}
-"""Operators whose schemas have no body."""
+_BODIES: dict[str, Callable[[onnx.NodeProto, int], str]] = {"CumProd": _cumulative_product, "TensorScatter": _tensor_scatter}
+"""Operators whose schemas have no body: it is written for the rank of the first input."""

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from .question import Question
 from .session import Session
 from .tape import Emitted, Type
 from .tensors import Tensors
+from .trace import Step, Trace
 from .write import PROMISED, SCORE, SHAPE, TARGET, Writer
 
 Arrays = dict[str, np.ndarray]
@@ -121,9 +122,59 @@ class Explainer:
 
     # ---- run ----
 
-    def fit(self, X: Any) -> Explainer:
-        """Learn from data, for the methods that do."""
-        raise InputError(f"{self.method.name} learns nothing from data: call explain")
+    def fit(self, X: Any, *, progress: bool = False) -> Explainer:
+        """Learn from data, for the methods that do.
+
+        Parameters
+        ----------
+        X : array, dict name → array, or iterable of these
+            Samples as the model takes them: all at once, or batch by batch, so that they need not fit into memory together.
+        progress : bool, default False
+            Show a progress bar.
+
+        Returns
+        -------
+        Explainer
+            This one, which has forgotten what it learned before.
+
+        Raises
+        ------
+        InputError
+            The method learns nothing, or the data do not fit the model.
+        """
+        self.method = self.method.fit(self.question, self._batches(X, progress), self.providers)
+        self._writer, self._sessions = Writer(self.question, self.method), {}
+        self.__dict__.pop("_whole", None)
+        return self
+
+    @property
+    def patterns(self) -> Mapping[str, np.ndarray]:
+        """What pattern methods learned: weight initializer's name → array in its layout; `.patterns.save(path)` writes an .npz file."""
+        return self.method.learned
+
+    def _batches(self, X: Any, progress: bool) -> Iterator[Arrays]:
+        """Data as checked batches of a size that fits into memory."""
+        q, whole = self.question, self._is_batch(X)
+        with tqdm(desc=f"{self.method.name}: fit", unit="sample", disable=not progress) as bar:
+            for part in [X] if whole else X:
+                feeds = self._feeds(part)
+                n = self._batch_of(feeds)
+                if whole:
+                    bar.reset(total=n)
+                if q.fixed is not None and n % q.fixed:
+                    raise InputError(f"the model is bound to {q.fixed} samples at once: give a multiple of that, got {n}")
+                size = q.fixed or (self._per_run(feeds) if q.batch is not None else n)
+                for start in range(0, n, size):
+                    rows = range(start, min(start + size, n))
+                    yield {k: v if (a := q.axis(k)) is None else np.take(v, rows, axis=a) for k, v in feeds.items()}
+                    bar.update(len(rows))
+
+    def _is_batch(self, X: Any) -> bool:
+        """Whether data are one batch, rather than an iterable of batches."""
+        if isinstance(X, (list, tuple)) and X:
+            rank = max((len(t.shape or ()) for t in self.question.graph.inputs.values()), default=0)
+            return not isinstance(X[0], Mapping) and np.ndim(X[0]) < rank
+        return isinstance(X, Mapping) or hasattr(X, "__array__") or not isinstance(X, Iterable)
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
         """The same as `explain`."""
@@ -172,6 +223,36 @@ class Explainer:
             return points_per_run(self.question, feeds, self.method)
         return max(1, self.batch_size // (self.method.points_inside if isinstance(self.method, Average) else 1))
 
+    def trace(self, inputs: Any, target: Any = None) -> Trace:
+        """Follow relevance through the network, for methods that are one sweep: every tensor's, and what each node absorbs.
+
+        Parameters
+        ----------
+        inputs, target
+            As for `explain`; the batch runs at once.
+
+        Returns
+        -------
+        Trace
+            Printable; `.relevance`, `.steps`, `.first_not_finite`.
+        """
+        if isinstance(self.method, Average):
+            raise InputError(f"{self.method.name} averages many sweeps: trace its inner method")
+        feeds = self._feeds(inputs)
+        n = self._batch_of(feeds)
+        if self.question.fixed not in (None, n):
+            raise InputError(f"the model is bound to batches of {self.question.fixed}: trace so many samples at once, got {n}")
+        wanted = self._target(target, n, feeds)
+        got = self._session("trace", _weighted(wanted)).run(self._part(feeds, wanted, range(n), n))
+        relevance = {k.removeprefix("relevance:"): v for k, v in got.items() if k.startswith("relevance:")}
+        steps = []
+        for node in reversed(self.question.flow.nodes):
+            if (arrived := got.get(f"arrived:{node.outputs[0]}")) is not None:
+                sent = got.get(f"sent:{node.outputs[0]}", np.zeros_like(arrived))
+                finite = bool(np.isfinite(sent).all())
+                steps.append(Step(node.proto.name or node.outputs[0], node.op_type, self.question.flow.kind(node), arrived, sent, finite))
+        return Trace(relevance, steps)
+
     def _part(self, feeds: Arrays, wanted: np.ndarray, rows: range, size: int) -> Arrays:
         """Some samples of the batch with their targets; a model of fixed batch size gets the last sample again until it is full."""
         q = self.question
@@ -213,7 +294,9 @@ class Explainer:
         assert whole is not None
         results = forward | {self._writer.names[n]: v for n, v in m.finish(whole).items()}
         if m.ends:
-            first, last = (self._session("scores", weighted).run(part | self._draw({k: v[i : i + 1] for k, v in m.ends.items()}))[SCORE] for i in (0, 1))
+            drawn = m.draws(q, shapes, range(1), samples)
+            ends = [drawn | {k: v[i : i + 1] for k, v in m.ends.items()} for i in (0, 1)]
+            first, last = (self._session("scores", weighted).run(part | self._draw(end))[SCORE] for end in ends)
             results[PROMISED] = last.astype(np.float64) - first
         return results
 

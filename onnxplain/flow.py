@@ -62,7 +62,9 @@ class Flow:
         """The kind by which rules go: a product with a constant is linear, a sum with one is none."""
         active = [i for i in node.inputs if i in self.active]
         if node.op_type in LINEAR and not node.domain:
-            return "linear" if len(active) == 1 and active[0] not in node.inputs[2:] else "product"
+            if len(active) == 1 and active[0] not in node.inputs[2:]:
+                return "linear" if node.op_type != "Einsum" or len(node.inputs) == 2 else None  # a product of constants has no sign of its own
+            return "product"
         if node.kind in ("sum", "product") and len(active) < 2:
             return None
         if node.op_type in SPATIAL_MEANS:
@@ -145,17 +147,20 @@ class Flow:
 
     @cached_property
     def nonnegative(self) -> set[str]:
-        """The values that cannot be negative, as the operators' definitions tell: they need no negative half."""
+        """The values that cannot be negative, as the operators' definitions tell: they need no negative half.
+
+        An attributed tensor is never one: path and noise methods move it anywhere.
+        """
         known = {n for n, t in self.graph.constants.items() if t.size <= 1 << 16 and t.dtype.is_floating_point() and (t.numpy() >= 0).all()}
         for node in self.graph.nodes:
             if node.op_type in RECTIFIED or node.op_type in KEEP_SIGN and all(i in known for i in _data(node)):
-                known.update(node.outputs)
+                known.update(set(node.outputs).difference(self.wrt))
             elif node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known:
-                known.update(node.outputs)
+                known.update(set(node.outputs).difference(self.wrt))
         return known
 
 
-RECTIFIED = {"Relu", "Sigmoid", "Softmax", "Softplus", "HardSigmoid", "Abs", "Exp", "Sqrt", "ThresholdedRelu", "ReduceL1", "ReduceL2", "ReduceSumSquare"}
+RECTIFIED = {"Relu", "Sigmoid", "Softmax", "Softplus", "HardSigmoid", "Abs", "Exp", "Sqrt", "ReduceL1", "ReduceL2", "ReduceSumSquare"}
 KEEP_SIGN = {
     *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "Add", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Pow"),
     *("Concat", "Split", "Slice", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Expand", "Tile", "Gather", "Dropout", "Cast"),

@@ -24,6 +24,9 @@ IR_VERSION = 10
 SMALL = 1024
 """Constants up to so many elements are stored in the graph and known while writing; larger ones go by reference."""
 
+RANK_OF = {"Reshape": 1, "ConstantOfShape": 0}
+"""The inputs that are shapes."""
+
 Dim = int | str | None
 _OPSET_IMPORTS = [helper.make_opsetid("", OPSET)]
 
@@ -266,14 +269,23 @@ class Tape:
     def _unpack(results: tuple[Var, ...], outputs: int) -> Any:
         return results[0] if outputs == 1 else results
 
+    def _small_constant(self, name: str) -> onnx.TensorProto | None:
+        return self._small.get(name) or (self.outer._small_constant(name) if self.outer is not None else None)
+
     def _infer(self, node: onnx.NodeProto, args: Sequence[Var | None]) -> dict[str, Type]:
         if node.domain not in ("", "ai.onnx"):
             return {}
         known = [v for v in args if v is not None]
-        data = {v.name: self._small[v.name] for v in known if v.name in self._small}
+        data = {v.name: t for v in known if (t := self._small_constant(v.name)) is not None}
         types = {v.name: v.type.proto for v in known}
         inferred = infer_node_outputs(_schema(node.op_type, node.domain), node, types, data, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION)
-        return {n: Type.of(t) for n, t in inferred.items()}
+        found = {n: Type.of(t) for n, t in inferred.items()}
+        if node.op_type in RANK_OF and (length := args[RANK_OF[node.op_type]]) is not None and length.type.shape:
+            # A shape that is computed at run time still tells the rank by its length.
+            for n, t in found.items():
+                if t.shape is None and t.dtype is not None and isinstance(length.shape[0], int):
+                    found[n] = Type.tensor(t.dtype, [None] * length.shape[0])
+        return found
 
     def build(self, outputs: Mapping[str, Var], *, name: str = "onnxplain", metadata: Mapping[str, str] | None = None) -> Emitted:
         """The model that computes `outputs`; nodes that they do not need are left out."""

@@ -38,7 +38,7 @@ class Store:
         if isinstance(held, onnx.TensorProto):
             if held.data_location == onnx.TensorProto.EXTERNAL:
                 return self._external(held, name, dtype, dims)
-            if held.HasField("raw_data") and held.ByteSize() < nbytes(dtype, dims):
+            if index is None and held.HasField("raw_data") and len(held.raw_data) != nbytes(dtype, dims):
                 raise InvalidModelError(f"tensor {name!r} holds {len(held.raw_data)} bytes, wanted {nbytes(dtype, dims)} for {dtype.name} {dims}")
             return ir.LazyTensor(lambda: _value(held, name), dtype, ir.Shape(dims), cache=True, name=name)
         if isinstance(held, ir.ExternalTensor):

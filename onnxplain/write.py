@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .methods import Average, Method, Point
 from .ops.shapes import shape_of
 from .question import Question
 from .tape import Emitted, Tape, Type, Var
+from .trace import Watch
 
 SCORE, TARGET, SHAPE, PROMISED = "onnxplain/score", "onnxplain/target", "onnxplain/shape", "onnxplain/promised"
 
@@ -81,6 +82,13 @@ class Writer:
         f = self._at_x(weighted)
         inside = {f"{SHAPE}:{n}": shape_of(v) for n, v in f.x.items() if n not in self.question.graph.inputs}
         return f.tape.build(self._outputs(f) | self._facts(f) | inside)
+
+    def trace(self, weighted: bool) -> Emitted:
+        """What arrives at every tensor on the way, and the sums that each node receives and sends."""
+        f = replace(self._at_x(weighted), watch=Watch())
+        attributions = self._attributions(f)
+        assert f.watch is not None
+        return f.tape.build(attributions | {f"relevance:{n}": v for n, v in f.watch.values.items()} | f.watch.sums)
 
     def shape(self, weighted: bool) -> Emitted:
         """The shape of the score, where only the input decides it."""

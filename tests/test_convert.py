@@ -24,7 +24,7 @@ def converted(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     result = convert.to_opset(copy)
-    assert [(o.domain, o.version) for o in result.opset_import][0] == ("", OPSET)
+    assert next((o.domain, o.version) for o in result.opset_import) == ("", OPSET)
     assert result.ir_version == IR_VERSION
     onnx.checker.check_model(result)
     return result
@@ -265,11 +265,13 @@ def test_the_other_name_of_the_standard_domain():
 
 def test_shapes_follow_from_the_inputs_not_from_stale_declarations():
     model = parsed("g (float[N, 4] x) => (float[1, 5] y, float[B, 4] z) <float[1, 4] h> { h = Relu (x)  y = Neg (h)  z = Abs (h) }")
-    assert types(converted(model)) == dict.fromkeys("xhyz", ["N", 4])
+    assert types(converted(model)) == {name: ["N", 4] for name in "xhyz"}
 
 
 def test_declarations_fill_what_cannot_be_inferred():
-    text = "g (float[{n}, 4] x, int64[2] s) => (float[M, 8] y) <float[{n}, 8] h, float[{n}, 3] k> {{ h = Reshape (x, s)  k = my.Foo (h)  j = Neg (k)  y = Relu (h) }}"
+    text = """g (float[{n}, 4] x, int64[2] s) => (float[M, 8] y) <float[{n}, 8] h, float[{n}, 3] k> {{
+        h = Reshape (x, s)  k = my.Foo (h)  j = Neg (k)  y = Relu (h)
+    }}"""
     found = types(converted(parsed(text.format(n="N"), domains=', "my": 1')))
     assert found["h"][0] == found["k"][0] == found["j"][0] == "N"  # a symbol of an input is believed
     assert found["k"][1] != 3  # a number is not, once the model was made symbolic

@@ -20,9 +20,14 @@ def test_a_file_is_written_and_replaced(tmp_path):
 
 def test_what_fails_leaves_nothing_and_spoils_nothing(tmp_path):
     (tmp_path / "f.txt").write_text("old")
-    with pytest.raises(RuntimeError), replacing(tmp_path / "f.txt") as path:
-        path.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with replacing(tmp_path / "f.txt") as path:
+            path.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"f.txt": "old"}
 
 
@@ -35,9 +40,9 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
 
 
 def test_folders(tmp_path):
-    with pytest.raises(InputError, match="no such folder .*no$"), replacing(tmp_path / "no" / "f.txt"):
+    with pytest.raises(InputError, match=r"no such folder .*no$"), replacing(tmp_path / "no" / "f.txt"):
         pass
-    with pytest.raises(InputError, match="it is a folder$"), replacing(tmp_path):
+    with pytest.raises(InputError, match=r"it is a folder$"), replacing(tmp_path):
         pass
     tmp_path.chmod(0o500)
     if not os.access(tmp_path, os.W_OK):

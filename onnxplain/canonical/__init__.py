@@ -18,15 +18,15 @@ from .recurrent import time_first
 from .registry import ORDER, REWRITES
 from .windows import spell_out
 
-FUSING = ("fuse_batch_norm",)
-"""The rewrites that `fuse=True` stands for."""
+FUSING = {"fuse_batch_norm": True, "split_batch_norm": "two"}
+"""The rewrites that depend on `fuse`, and the value that asks for them."""
 
 
 def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
     """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
     model, log = source.clone(), []
     for name in ORDER:
-        if (only is None or name in only) and (fuse is True or name not in FUSING):
+        if (only is None or name in only) and FUSING.get(name, fuse) == fuse:
             before = len(log)
             REWRITES[name](model, keep | {v.name for v in model.graph.outputs if v.name}, log)
             if name in ("fold_constants", "symbolic_batch") and len(log) > before:

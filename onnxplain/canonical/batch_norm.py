@@ -139,6 +139,31 @@ def _output_axis(node: ir.Node) -> int:
 def _set(model: ir.Model, node: ir.Node, w: np.ndarray, b: np.ndarray) -> None:
     """New parameters for one layer; others that share the old ones keep them."""
     old = node.inputs[1].name
-    node.replace_input_with(1, new_constant(model, f"{old}/fused", w))
+    value = new_constant(model, f"{old}/fused", w)
+    value.const_value.meta["origin"] = node.inputs[1].const_value.meta.get("origin", old)  # what the model's file calls it
+    node.replace_input_with(1, value)
     node.resize_inputs(3)
     node.replace_input_with(2, new_constant(model, f"{old}/fused_bias", b))
+
+
+@rewrite
+def split_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """BatchNormalization as two linear layers, each one again: centre, then scale and shift (what `fuse="two"` asks for)."""
+    for node in list(model.graph):
+        if not is_op(node, "BatchNormalization") or attribute(node, "training_mode", 0) or node.inputs[0] is None:
+            continue
+        parameters = [constant(v) for v in node.inputs[1:5]]
+        if any(p is None for p in parameters):
+            continue
+        scale, shift, mean, var = (np.asarray(p) for p in parameters)
+        name, one, zero = node.outputs[0].name, np.ones_like(scale), np.zeros_like(scale)
+        k = (scale / np.sqrt(var + attribute(node, "epsilon", 1e-5))).astype(scale.dtype)
+        inner = {f"{name}/{n}": v for n, v in {"one": one, "centre": -mean, "zero": zero, "unit": one, "k": k, "shift": shift}.items()}
+        v = {n.rpartition("/")[2]: new_constant(model, n, a) for n, a in inner.items()}
+        centred = ir.node("BatchNormalization", [node.inputs[0], v["one"], v["centre"], v["zero"], v["unit"]], {"epsilon": 0.0}, num_outputs=1)
+        centred.outputs[0].type, centred.outputs[0].shape, centred.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{name}/centred"
+        scaled = ir.node("BatchNormalization", [centred.outputs[0], v["k"], v["shift"], v["zero"], v["unit"]], {"epsilon": 0.0}, name=node.name, num_outputs=1)
+        scaled.outputs[0].type, scaled.outputs[0].shape, scaled.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{name}/scaled"
+        model.graph.insert_before(node, [centred, scaled])
+        log.append(f"split_batch_norm: {node.name or name} centres, then scales")
+        bypass(model, node, scaled.outputs[0])

@@ -26,6 +26,7 @@ def constants(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             _replace(model, node, tensor)
         elif is_op(node, "Identity") and (v := node.inputs[0]) is not None and v.is_initializer() and v.const_value is not None and v.name not in keep:
             log.append(f"constants: {node.outputs[0].name} is {v.name}")
+            v.const_value.meta.setdefault("origin", v.name)
             _replace(model, node, v.const_value)
 
 

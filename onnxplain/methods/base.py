@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from ..question import Question
 from ..tape import Tape, Var, op
 from ..target import mask
 from ..tensors import Tensors
+from ..trace import Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Point:
     """The explained elements, [N, rank − 1]."""
     weights: Var | None = None
     """Or any weighting of the score's elements."""
+    watch: Watch | None = None
+    """Told of every step of the sweeps."""
 
     @property
     def tape(self) -> Tape:
@@ -53,10 +56,14 @@ class Point:
 
     def score(self) -> Var:
         """The explained number of each sample, [N]."""
+        return self._of_each(self.y * self.chosen)
+
+    def _of_each(self, v: Var) -> Var:
+        """The sum of a tensor like the scores for each sample, [N]."""
         axis = self.question.axis(self.question.output)
-        chosen, rest = self.y * self.chosen, [a for a in range(self.y.rank) if a != axis]
-        score = op.ReduceSum(chosen, rest, keepdims=0) if rest else chosen
-        return score if axis is not None else op.Reshape(score, [1])
+        rest = [a for a in range(v.rank) if a != axis]
+        total = op.ReduceSum(v, rest, keepdims=0) if rest else v
+        return total if axis is not None else op.Reshape(total, [1])
 
     def seed(self, relevance: str) -> Var:
         """What a sweep starts with."""
@@ -65,8 +72,7 @@ class Point:
 
     def started(self, relevance: str) -> Var:
         """What each sample's sweep starts with in all, [N]."""
-        axis = self.question.axis(self.question.output)
-        return op.ReduceSum(self.seed(relevance), [a for a in range(self.y.rank) if a != axis], keepdims=0)
+        return self._of_each(self.seed(relevance))
 
     def gradient(self) -> Tensors:
         return self.sweep(lambda flow, node: gradient)
@@ -74,12 +80,17 @@ class Point:
     def sweep(self, rules: Rules, relevance: str = "one_hot", reference: Point | None = None) -> Tensors:
         """One reverse sweep under `rules`, started with ones ("one_hot"), the scores themselves ("logit"), or what is positive of them."""
         seed = self.seed(relevance)
-        return Tensors(backward(self.question.flow, self.env, {self.question.output: seed}, rules, reference.env if reference else None))
+        return Tensors(backward(self.question.flow, self.env, {self.question.output: seed}, rules, reference.env if reference else None, self._watch))
 
     def elsewhere(self, given: Mapping[str, Var]) -> dict[str, Var]:
         """Every value of the model at other inputs, or with tensors inside replaced."""
         own = {n: self.env[n] for n in self.question.graph.inputs}
         return self.question.graph.write(self.tape, own | dict(given), prefix=f"at{len(self.tape.nodes)}/")
+
+    @property
+    def _watch(self) -> Callable | None:
+        watch, axis = self.watch, 0 if self.question.batch is not None else None
+        return None if watch is None else lambda node, arrived, answers: watch(node, arrived, answers, axis)
 
     def moved(self, x: Tensors) -> tuple[Point, Callable[[Tensors], Tensors]]:
         """The model at other points, [K, *shape] of each tensor, as one batch; and what takes its results apart again."""
@@ -147,6 +158,15 @@ class Method:
     def warnings(self, question: Question) -> list[str]:
         """Why this method does not fit this network, if it does not."""
         return []
+
+    def fit(self, question: Question, batches: Iterable[Mapping[str, np.ndarray]], providers: Sequence[Any] | None) -> Method:
+        """This method with what it learned from batches of the model's inputs, for methods that learn."""
+        raise InputError(f"{self.name} learns nothing from data: call explain")
+
+    @property
+    def learned(self) -> Mapping[str, np.ndarray]:
+        """What it learned, by name."""
+        raise InputError(f"{self.name} learns nothing from data")
 
     @property
     def keep(self) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..ops.shapes import expand_like
 from ..question import Question
-from ..tape import Var, op
+from ..tape import Type, Var, op
 from ..tensors import Tensors
 from .base import Average, Point, array_for, method, one_of, per_sample, per_step, require, seed_fits
 
@@ -62,44 +62,71 @@ class IntegratedGradients(Average, name="integrated_gradients"):
 
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         alpha, weight = self.nodes
-        return {"alpha": alpha[steps.start : steps.stop], "weight": weight[steps.start : steps.stop]}
+        drawn = {"alpha": alpha[steps.start : steps.stop], "weight": weight[steps.start : steps.stop]}
+        for name in dict.fromkeys([*question.wrt, *question.graph.inputs]):
+            if (rows := self._rows(question, name)) is not None:
+                axis = question.axis(name)
+                require(rows.shape[axis] > max(samples), f"baseline for {name!r} has {rows.shape[axis]} samples, the batch has more")
+                drawn[f"baseline:{name}"] = np.take(rows, samples, axis)[None]
+        return drawn
+
+    def _rows(self, question: Question, name: str) -> np.ndarray | None:
+        """The baseline of a tensor, if it differs from sample to sample."""
+        if isinstance(self.baseline, Mapping):
+            given = self.baseline.get(name)
+        else:  # it is the inputs' own, if they can have one
+            inputs = question.graph.inputs
+            given = self.baseline if name in inputs or not any(t.is_float for t in inputs.values()) else None
+        type, axis = question.graph.types[name], question.axis(name)
+        if given is None or type.shape is None or axis is None or np.ndim(given) < len(type.shape) or np.shape(given)[axis] == 1:
+            return None
+        return _checked(given, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape)]), name)
+
+    def drawn(self, f: Point) -> dict[str, Var]:
+        like = next(iter(f.x.values()))
+        return {k: f.tape.constant(v, like) for k, v in zip(("alpha", "weight"), self.nodes)}
 
     @property
     def ends(self) -> dict[str, np.ndarray]:
         return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped == method("gradient", {}) else {}
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        x0 = start(f, self.baseline)
+        x0 = start(f, self.baseline, draw)
         return x0 + f.x.map(lambda x: per_step(draw["alpha"], x)) * (f.x - x0)
 
     def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
-        return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline)) * a
+        return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline, draw)) * a
 
 
-def start(f: Point, baseline: Any) -> Tensors:
-    """The baseline of each attributed tensor: for one inside the model its value at the inputs' baseline, unless it is named."""
+def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Tensors:
+    """The baseline of each attributed tensor: for one inside the model its value at the inputs' baseline, unless it is named.
+
+    One that differs from sample to sample comes in `draw`, with an axis for the steps in front.
+    """
+    rows = {k.removeprefix("baseline:"): v for k, v in (draw or {}).items() if k.startswith("baseline:")}
     given = baseline if isinstance(baseline, Mapping) else {}
     inputs = [n for n, t in f.question.graph.inputs.items() if t.is_float]
     inside = [n for n in f.x if n not in f.question.graph.inputs and n not in given]
     direct = [n for n in f.x if n not in inside or not inputs]
-    x0 = Tensors({n: _constant(f, baseline, n, f.x[n]) for n in direct})
+    x0 = Tensors({n: rows[n] if n in rows else _constant(f, baseline, n, f.x[n]) for n in direct})
     if len(x0) < len(f.x):
-        at = f.elsewhere({n: expand_like(_constant(f, baseline, n, f.env[n]), f.env[n]) for n in inputs})
+        at = f.elsewhere({n: op.Squeeze(rows[n], [0]) if n in rows else expand_like(_constant(f, baseline, n, f.env[n]), f.env[n]) for n in inputs})
         x0 |= {n: at[n] for n in inside}
     return Tensors({n: x0[n] for n in f.x})
 
 
 def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
-    return f.tape.constant(_checked(array_for(baseline, name, "baseline"), x, name), like=x)
+    return f.tape.constant(_checked(array_for(baseline, name, "baseline"), x.type, name), like=x)
 
 
-def _checked(baseline: Any, x: Var, name: str) -> Any:
+def _checked(baseline: Any, type: Type, name: str) -> Any:
     try:
         array = np.asarray(baseline, np.float64)
     except (ValueError, TypeError):
         raise InputError(f"baseline for {name!r} must be numbers, got {str(baseline)[:80]!r}") from None
-    fits = array.ndim <= x.rank and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], x.shape[::-1]))
-    require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {x.type}")
+    shape = type.shape or ()
+    fits = array.ndim <= len(shape) and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], shape[::-1]))
+    require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {type}")
     require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
     return float(array) if array.ndim == 0 else array
 

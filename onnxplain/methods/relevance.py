@@ -52,17 +52,12 @@ class LRP(Method, name="lrp"):
     def __post_init__(self) -> None:
         one_of(self.convention, list(CONVENTIONS), "convention")
         one_of(self.relevance, ["logit", "one_hot"], "relevance")
-        if self.alpha is not None or self.beta is not None:
-            alpha = 2.0 if self.alpha is None else self.alpha
-            require(self.beta is None or abs(alpha - self.beta - 1) < 1e-6, f"alpha − beta must be 1, got alpha={alpha!r}, beta={self.beta!r}")
         assert self.table  # refuses unknown names and parameters here, not later
 
     @cached_property
     def table(self) -> Rules:
         """The composite, ready to ask."""
         given = {k: getattr(self, k) for k in ("epsilon", "gamma", "alpha", "beta", "low", "high", "bias", "stabilizer")}
-        if self.alpha is not None and self.beta is None:
-            given["beta"] = self.alpha - 1
         rule = Params(given, self.convention)
         rows = [row(r, rule) for r in self.rules or []]
         named = self.composite

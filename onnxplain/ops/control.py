@@ -72,6 +72,11 @@ def _tuple(results) -> tuple[Var, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
+def _of_rank(v: Var, more: int = 0) -> Type:
+    """The type of v with any extents, and `more` axes."""
+    return Type.tensor(v.dtype, None if v.type.shape is None else [None] * (v.rank + more))
+
+
 def _tensors(values: Sequence[Var | None], y: Sequence[Var | None]) -> None:
     """Refuse what is not a tensor."""
     for v in values:
@@ -101,23 +106,23 @@ def Scan(g, y, *sources, body, num_scan_inputs, active, scan_input_axes=None, sc
     tape, inputs = _tape([*sources, *g]), sources[:first]
     count = first - num_scan_inputs
     states, scanned = inputs[:count], inputs[count:]
-    axes = [a % v.rank for a, v in zip(scan_input_axes or [0] * len(scanned), scanned)]
+    axes = [a if a >= 0 else a % v.rank for a, v in zip(scan_input_axes or [0] * len(scanned), scanned)]
     ways = list(scan_input_directions or [0] * len(scanned))
     g_scan = g[count:]
-    out_axes = [a if d is None else a % d.rank for a, d in zip(scan_output_axes or [0] * len(g_scan), g_scan)]
+    out_axes = [a if d is None or a >= 0 else a % d.rank for a, d in zip(scan_output_axes or [0] * len(g_scan), g_scan)]
     out_ways = list(scan_output_directions or [0] * len(g_scan))
     names = [i.name for i in body.input]
-    slice_type = lambda v, axis: Type.tensor(v.dtype, [d for a, d in enumerate(v.shape) if a != axis])
-    state_type = lambda v: Type.tensor(v.dtype, [None] * v.rank)
+    slice_type = lambda v, axis: Type.tensor(v.dtype, None if v.type.shape is None else [d for a, d in enumerate(v.shape) if a != axis])
+    _tensors(states, y)
 
     # Once more forward: the states before each step.
     inner = tape.inner()
-    now = [inner.input(inner.name(n), state_type(v)) for n, v in zip(names, states)]
+    now = [inner.input(inner.name(n), _of_rank(v)) for n, v in zip(names, states)]
     seen = [inner.input(inner.name(n), slice_type(v, a)) for n, v, a in zip(names[count:], scanned, axes)]
     _, env = _write(body, {**_inside(outer, inner), **dict(zip(names, [*now, *seen]))}, inner)
     attributes = {"num_scan_inputs": len(scanned), "scan_input_axes": axes, "scan_input_directions": ways}
     again = {**attributes, "body": inner.body([*(env[o.name] for o in body.output[:count]), *now], "again")}
-    types = [*(v.type for v in states), *(Type.tensor(v.dtype, [None, *v.type.shape]) for v in now)]
+    types = [*(v.type for v in states), *(_of_rank(v, 1) for v in now)]
     before = _tuple(tape.emit("Scan", [*states, *scanned], 2 * count, again, types=types))[count:] if count else ()
 
     # And backward, every direction turned.
@@ -126,8 +131,8 @@ def Scan(g, y, *sources, body, num_scan_inputs, active, scan_input_axes=None, sc
     told = [k for k, d in enumerate(g_scan) if d is not None]
     inner = tape.inner()
     carried = [g[k] if g[k] is not None else zeros(states[k]) for k in real] + [zeros(outer[n]) for n in wrt]
-    d_now = [inner.input(inner.name("d"), Type.tensor(v.dtype, [None] * v.rank)) for v in carried]
-    past = [inner.input(inner.name(n), state_type(v)) for n, v in zip(names, states)]
+    d_now = [inner.input(inner.name("d"), _of_rank(v)) for v in carried]
+    past = [inner.input(inner.name(n), _of_rank(v)) for n, v in zip(names, states)]
     seen = [inner.input(inner.name(n), slice_type(v, a)) for n, v, a in zip(names[count:], scanned, axes)]
     g_now = {k: inner.input(inner.name("g"), slice_type(g_scan[k], out_axes[k])) for k in told}
     seeds = [None] * count
@@ -160,15 +165,14 @@ def Loop(g, y, *sources, body, active):
     count, names = len(states), [i.name for i in body.input]
     _tensors(states, y)
     scalar = lambda t, name, dtype: t.input(t.name(name), Type.tensor(dtype, []))
-    state_type = lambda v: Type.tensor(v.dtype, [None] * v.rank)
 
     # Once more forward: the states before each step, and how many steps there were.
     inner = tape.inner()
     step, go = scalar(inner, names[0], np.int64), scalar(inner, names[1], np.bool_)
-    now = [inner.input(inner.name(n), state_type(v)) for n, v in zip(names[2:], states)]
+    now = [inner.input(inner.name(n), _of_rank(v)) for n, v in zip(names[2:], states)]
     _, env = _write(body, {**_inside(outer, inner), **dict(zip(names, [step, go, *now]))}, inner)
     after = [env[o.name] for o in body.output[: 1 + count]]
-    types = [*(Type.tensor(v.dtype, [None] * v.rank) for v in states), Type.tensor(np.int64, [None]), *(Type.tensor(v.dtype, [None] * (v.rank + 1)) for v in states)]
+    types = [*map(_of_rank, states), Type.tensor(np.int64, [None]), *(_of_rank(v, 1) for v in states)]
     results = _tuple(tape.emit("Loop", [most, condition, *states], len(types), {"body": inner.body([*after, step, *now], "again")}, types=types))
     steps, before = op.Squeeze(dim(results[count], 0), [0]), results[count + 1 :]
 
@@ -177,7 +181,7 @@ def Loop(g, y, *sources, body, active):
     inner = tape.inner()
     carried = [g[k] if g[k] is not None else zeros(states[k]) for k in real] + [zeros(outer[n]) for n in wrt]
     back, go = scalar(inner, "step", np.int64), scalar(inner, "go", np.bool_)
-    d_now = [inner.input(inner.name("d"), state_type(v)) for v in carried]
+    d_now = [inner.input(inner.name("d"), _of_rank(v)) for v in carried]
     at = replace(steps, tape=inner) - back - 1
     pick = lambda v: op.Gather(replace(v, tape=inner), at, axis=0)
     seeds = [None] * (1 + count)

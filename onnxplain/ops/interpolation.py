@@ -81,11 +81,19 @@ def _units(x: Var, axis: int) -> Var:
 
 
 def _matrix(x: Var, axis: int, window: Var | None, scale: Var | None, size: Var | None, how: Mapping[str, Any]) -> Var:
-    """How each output cell along the axis reads the input cells, [out, in]: the operator applied to unit vectors."""
-    eye = op.Unsqueeze(_units(x, axis), [0, 1])
-    scales = None if scale is None else op.Concat(np.ones(3, F32), cast(scale, F32), axis=0)
-    sizes = None if size is None else op.Concat([1, 1], dim(x, axis), size, axis=0)
-    return mT(op.Squeeze(op.Resize(eye, window, scales, sizes, **how), [0, 1]))
+    """How each output cell along the axis reads the input cells, [out, in]: the operator applied to unit vectors.
+
+    They are doubled along another axis, since ONNX Runtime merely copies where no extent changes, whatever the scales.
+    """
+    eye = op.Unsqueeze(_units(x, axis), [1, 2])
+    scales = None if scale is None else op.Concat(np.array([1, 1, 2], F32), cast(scale, F32), axis=0)
+    sizes = None if size is None else op.Concat(dim(x, axis), [1, 2], size, axis=0)
+    return _read(op.Resize(eye, window, scales, sizes, **how))
+
+
+def _read(resized: Var) -> Var:
+    """[in, 1, equal cells, out] as [out, in]."""
+    return mT(op.Squeeze(op.Gather(resized, [0], axis=2), [1, 2]))
 
 
 def _matrix_of_plane(x: Var, axis: int, k: int, along: list[int], sizes: Var, how: Mapping[str, Any]) -> Var:
@@ -95,7 +103,7 @@ def _matrix_of_plane(x: Var, axis: int, k: int, along: list[int], sizes: Var, ho
     leader = pick(cast(sizes, F32) / cast(extents, F32), axis=0)
     plane = op.Expand(op.Unsqueeze(_units(x, axis), [1, 2]), op.Concat([1, 1], op.Gather(extents, leader), [1], axis=0))
     resized = op.Resize(plane, None, None, op.Concat(op.Gather(sizes, leader), op.Gather(sizes, [k]), axis=0), axes=[2, 3], **how)
-    return mT(op.Squeeze(op.Gather(resized, [0], axis=2), [1, 2]))
+    return _read(resized)
 
 
 @movement

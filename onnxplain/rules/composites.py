@@ -44,7 +44,10 @@ class Params:
         table = CONVENTIONS[self.convention]
         known = {f.name for f in fields(cls)}
         values = {k: v for k, v in table["*"].items() if k in known} | table.get(name, {}) | own
-        values |= {k: v for k, v in self.given.items() if k in known and v is not None}
+        given = {k: v for k, v in self.given.items() if k in known and v is not None}
+        if name == "alpha_beta":  # one of the two tells the other
+            given = {**({"beta": given["alpha"] - 1} if "alpha" in given else {}), **({"alpha": given["beta"] + 1} if "beta" in given else {}), **given}
+        values |= given
         return cls(**{k: stabilizer(v) if k in ("stabilizer", "epsilon") else v for k, v in values.items()})
 
 

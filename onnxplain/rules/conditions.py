@@ -33,7 +33,7 @@ def makes(*tensors: str) -> Condition:
 
 def index(i: int) -> Condition:
     """The i-th linear layer in forward order; negative from the end."""
-    return lambda flow, node: node in flow.linear and flow.linear.index(node) == i % len(flow.linear)
+    return lambda flow, node: node in flow.linear and i in (k := flow.linear.index(node), k - len(flow.linear))
 
 
 def first(fits: Condition) -> Condition:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import Call, Cotangent, Part
+from ..errors import InputError
 from ..ops.shapes import cast, step
 from ..tape import Var, op
 
@@ -77,9 +78,14 @@ def carry(s: Var, *parts: Part | None, by_input: bool = True) -> list[Cotangent]
     total: list[Cotangent] = []
     for p in parts:
         if p is not None and p.pull is not None:
-            shares = [x * d if by_input and x is not None and d is not None else d for x, d in zip(p.x, p.pull(s))]
-            total = [a + b if a is not None and b is not None else a or b for a, b in zip(total, shares)] if total else shares
+            pulled = p.pull(s)
+            shares = [x * d if x is not None and d is not None else None for x, d in zip(p.x, pulled)] if by_input else pulled
+            total = [_plus(a, b) for a, b in zip(total, shares)] if total else shares
     return total
+
+
+def _plus(a: Cotangent, b: Cotangent) -> Cotangent:
+    return a + b if a is not None and b is not None else b if a is None else a
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,10 @@ class AlphaBeta(Rule, name="alpha_beta"):
     whole_bias: bool = False
     stabilizer: Stabilizer = Stabilizer()
 
+    def __post_init__(self) -> None:
+        if abs(self.alpha - self.beta - 1) > 1e-6 or self.beta < 0:
+            raise InputError(f"alpha − beta must be 1, and neither may be negative, got alpha={self.alpha!r}, beta={self.beta!r}")
+
     def relevance(self, R, f):
         second = self.bias and self.whole_bias
         raising = share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=second), stabilizer=self.stabilizer)
@@ -184,12 +194,12 @@ class AlphaBetaX(Rule, name="alpha_beta_x"):
 
     def relevance(self, R, f):
         pairs = [(self.alpha[0], f.pos, pos), (self.alpha[1], f.neg, neg), (-self.beta[0], f.pos, neg), (-self.beta[1], f.neg, pos)]
-        total = None
+        total: list[Cotangent] = [None for _ in f.x]
         for weight, x, m in pairs:
             if weight and any(v is not None for v in x):
-                r = weight * share(R, f(x, m, bias=self.bias), stabilizer=self.stabilizer)[0]
-                total = r if total is None else total + r
-        return [total]
+                shares = share(R, f(x, m, bias=self.bias), stabilizer=self.stabilizer)
+                total = [_plus(a, weight * r if r is not None else None) for a, r in zip(total, shares)]
+        return total
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_drawn_noise_does_not_depend_on_the_split(make, method):
     target = {"target": (1, 1)} if make is sequence else {}
     whole = drawn(known, method=method, batch_size=1000, **target)
     assert whole.shape == known.x.shape
-    for batch_size in (1, 2, 5, 11):
+    for batch_size in (1, 5, 11):
         np.testing.assert_allclose(drawn(known, method=method, batch_size=batch_size, **target), whole, atol=1e-6)
 
 

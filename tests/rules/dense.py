@@ -93,11 +93,17 @@ class Layer:
 
     @cached_property
     def connected(self) -> np.ndarray:
-        """Which input reaches which output, whatever the weight."""
+        """Which input reaches which output, whatever the weight; an average keeps its own weights, which are no parameters."""
+        if not any(v.dtype.kind == "f" for v in self.weights.values()):
+            return np.abs(self.W)
         real = {n: np.ones_like(v) if v.dtype.kind == "f" else v for n, v in self.weights.items()}
         if self.op_type == "BatchNormalization":
             return self.W != 0
         return self._probe({n: v * 0 if n == f"w{self.bias}" else v for n, v in real.items()}) != 0
+
+    @cached_property
+    def squared(self) -> np.ndarray:
+        return self.W**2 if any(v.dtype.kind == "f" for v in self.weights.values()) else np.abs(self.W)
 
     @cached_property
     def zero(self) -> np.ndarray:
@@ -173,7 +179,7 @@ def gamma(x, l, R, s, gamma=0.25, bias=True):
 
 
 def w_square(x, l, R, s, bias=True):
-    return [divide(l.W**2, (l.W**2).sum(1) + bias * l.b**2, R, s)]
+    return [divide(l.squared, l.squared.sum(1) + bias * l.b**2, R, s)]
 
 
 def flat(x, l, R, s):

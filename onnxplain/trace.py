@@ -1,0 +1,82 @@
+"""Where relevance goes: every intermediate tensor's, and what each node absorbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .backward import Cotangent
+from .graph import Node
+from .ops.shapes import cast
+from .tape import Var, op
+
+FLOAT = np.dtype(np.float32)
+
+
+@dataclass
+class Watch:
+    """Notes what arrives at each node and what it sends on, while a sweep is written."""
+
+    values: dict[str, Var] = field(default_factory=dict)
+    sums: dict[str, Var] = field(default_factory=dict)
+
+    def __call__(self, node: Node, arrived: Sequence[Cotangent], answers: Sequence[Cotangent], axis: int | None) -> None:
+        for name, v in zip(node.outputs, arrived):
+            if v is not None:
+                self.values[name] = v
+        for what, flows in (("arrived", arrived), ("sent", answers)):
+            present = [_per_sample(v, axis) for v in flows if v is not None]
+            if present:
+                self.sums[f"{what}:{node.outputs[0]}"] = op.Sum(*present) if len(present) > 1 else present[0]
+
+
+def _per_sample(v: Var, axis: int | None) -> Var:
+    return op.ReduceSum(cast(v, FLOAT), [a for a in range(v.rank) if a != axis], keepdims=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node of the sweep, in the order in which relevance reaches it; sums are for each sample, [N]."""
+
+    node: str
+    op_type: str
+    kind: str | None
+    arrived: np.ndarray
+    sent: np.ndarray
+    finite: bool
+
+    @property
+    def absorbed(self) -> np.ndarray:
+        """What did not go on: to the bias, the stabiliser, or where a denominator was zero; negative where it grew."""
+        return self.arrived - self.sent
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The relevance of every intermediate tensor, and the way of its sum through the nodes.
+
+    Attributes
+    ----------
+    relevance : dict of arrays
+        tensor → what arrived at it, in its shape.
+    steps : list of Step
+        The nodes from the score down.
+    """
+
+    relevance: dict[str, np.ndarray]
+    steps: list[Step]
+
+    @property
+    def first_not_finite(self) -> str | None:
+        """The first node that sent NaN or infinity."""
+        return next((s.node for s in self.steps if not s.finite), None)
+
+    def __str__(self) -> str:
+        rows = [("node", "operator", "kind", "arrived", "sent", "absorbed")]
+        rows += [(s.node, s.op_type, s.kind or "", *(f"{np.mean(v):.4g}" for v in (s.arrived, s.sent, s.absorbed))) for s in self.steps]
+        widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
+        lines = ["  ".join(cell.rjust(w) if c > 2 else cell.ljust(w) for c, (cell, w) in enumerate(zip(r, widths))).rstrip() for r in rows]
+        broken = self.first_not_finite
+        return "\n".join([*lines, *([f"first not finite: {broken}"] if broken else [])])
