@@ -261,7 +261,9 @@ class Explainer:
         if q.batch is None:
             return values
         padded = self._padded(rows)
-        return {k: v if (a := axes[k]) is None or len(padded) == v.shape[a] and len(rows) == v.shape[a] else np.take(v, padded, axis=a) for k, v in values.items()}
+        return {
+            k: v if (a := axes[k]) is None or len(padded) == v.shape[a] and len(rows) == v.shape[a] else np.take(v, padded, axis=a) for k, v in values.items()
+        }
 
     def _padded(self, rows: range) -> list[int]:
         return [min(r, rows.stop - 1) for r in range(rows.start, rows.start + (self.question.fixed or len(rows)))]

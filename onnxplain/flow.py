@@ -10,6 +10,8 @@ from typing import Any
 from .graph import Graph, Node, reads
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+SHAPING = ("Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+GATES = ("Softmax", "Sigmoid", "HardSigmoid", "Swish", "Gelu")
 SPATIAL_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 
@@ -65,7 +67,7 @@ class Flow:
             if len(active) == 1 and active[0] not in node.inputs[2:]:
                 return "linear" if node.op_type != "Einsum" or len(node.inputs) == 2 else None  # a product of constants has no sign of its own
             return "product"
-        if node.kind in ("sum", "product") and len(active) < 2:
+        if node.kind in ("sum", "product") and len(active) < 2 or node.kind == "linear":  # DeformConv's offsets are no weights
             return None
         if node.op_type in SPATIAL_MEANS:
             return "avg_pool" if node.op_type != "ReduceMean" or self._spatial(node) else node.kind
@@ -138,10 +140,17 @@ class Flow:
         name = next((i for i in node.inputs if i in self.active), None)
         while name is not None and name not in self.graph.inputs:
             maker = self.graph.producer.get(name)
-            if maker is None or maker.op_type not in ("Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
+            if maker is None or maker.op_type not in SHAPING:
                 return False
             name = maker.inputs[0]
         return name is not None
+
+    def is_gate(self, name: str) -> bool:
+        """Whether a value is made by a Softmax or a sigmoid-like activation, seen through nodes that do not change its values."""
+        maker = self.graph.producer.get(name)
+        while maker is not None and maker.op_type in (*SHAPING, "Dropout", "Expand"):
+            maker = self.graph.producer.get(maker.inputs[0])
+        return maker is not None and maker.op_type in GATES
 
     # ---- signs ----
 

@@ -33,6 +33,9 @@ class Question:
         for name in (*named, *([output] if output else []), *keep):
             choose("tensor", name, known)
         graph = model.graph(frozenset([*named, *([output] if output else []), *keep]))
+        for name in (*named, *([output] if output else []), *keep):
+            if name not in graph.types:
+                raise InputError(f"tensor {name!r} leads to no output of the model")
         question = cls(graph, output or default_score(graph), tuple(dict.fromkeys(named)) or tuple(default_wrt(graph)))
         question._check(bool(named))
         return question

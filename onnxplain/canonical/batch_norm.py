@@ -58,7 +58,12 @@ def fuse_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> N
             continue
         before = node.inputs[0].producer() if node.inputs[0] is not None else None
         after = sole_user(node.outputs[0], keep)
-        if is_op(before, *LINEAR) and not names_parameter(before, keep) and sole_user(before.outputs[0], keep) is node and _scale_outputs(model, before, *affine):
+        if (
+            is_op(before, *LINEAR)
+            and not names_parameter(before, keep)
+            and sole_user(before.outputs[0], keep) is node
+            and _scale_outputs(model, before, *affine)
+        ):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {before.op_type} {before.name or before.outputs[0].name}")
             bypass(model, node, before.outputs[0])
         elif is_op(after, *LINEAR) and not names_parameter(after, keep) and after.inputs[0] is node.outputs[0] and _scale_inputs(model, after, *affine):

@@ -102,7 +102,9 @@ class Point:
         axis = q.axis(q.output)
         coordinates = None if self.coordinates is None else fold(_repeat(self.coordinates, steps, None if axis is None else 0), None if axis is None else 0)
         weights = None if self.weights is None else fold(_repeat(self.weights, steps, axis), axis)
-        return Point(q, self.elsewhere(given), coordinates, weights), lambda results: results.map(lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results}))
+        return Point(q, self.elsewhere(given), coordinates, weights), lambda results: results.map(
+            lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results})
+        )
 
 
 def _repeat(v: Var, steps: Var, axis: int | None) -> Var:
@@ -312,5 +314,3 @@ def array_for(value: Any, name: str, what: str) -> Any:
         require(name in value, f"{what} has no entry for {name!r}, only for {', '.join(map(repr, value))}")
         return value[name]
     return value
-
-

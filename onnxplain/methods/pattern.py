@@ -129,17 +129,18 @@ class _Pattern(Method):
         return tape.build({f"{s}:{k}:{n}": v for n, same in groups.items() for k, layer in enumerate(same) for s, v in layer.moments(env, regime).items()})
 
 
-MOMENTS = ("x", "xy", "m", "mean", "n")
+MOMENTS = ("x", "xy", "y", "m", "c", "n")
 
 
 def _sums(layer: Layer, got: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """One batch's Σ m·x, Σ m·x·y, Σ m, Σ y and number of applications."""
-    x, mean = got["x"].reshape(layer.view), layer.neurons(got["mean"])
-    n = got["n"] / mean.size
-    return [x, got["xy"].reshape(layer.view) + mean * x, layer.neurons(got["m"]), mean * n, n]
+    """One batch's Σ m·x, Σ m·x·y, Σ y, Σ m, and how often a neuron was applied."""
+    x, xy = (got[s].reshape(layer.view) for s in ("x", "xy"))
+    y, m, c = (layer.neurons(got[s]) for s in ("y", "m", "c"))
+    n = got["n"] / c.size
+    return [x, xy + c * x, y + c * n, m, n]
 
 
-def _pattern(layer: Layer, x: np.ndarray, xy: np.ndarray, m: np.ndarray, y: np.ndarray, n: np.ndarray) -> np.ndarray:
+def _pattern(layer: Layer, x: np.ndarray, xy: np.ndarray, y: np.ndarray, m: np.ndarray, n: np.ndarray) -> np.ndarray:
     """cov / wᵀcov for each neuron; what is divided by zero stays as it is."""
     weight = layer.flow.graph.constants[layer.name]
     w = weight.numpy().astype(np.float64).reshape(layer.view)

@@ -139,7 +139,9 @@ def Scan(g, y, *sources, body, num_scan_inputs, active, scan_input_axes=None, sc
     for k, d in zip(real, d_now):
         seeds[k] = d
     given = {**_inside(outer, inner), **dict(zip(names, [*past, *seen]))}
-    pulled = _pull(body, given, [*seeds, *(g_now.get(k) for k in range(len(g_scan)))], [*(names[k] for k in real), *(names[count + k] for k in moved), *wrt], inner)
+    pulled = _pull(
+        body, given, [*seeds, *(g_now.get(k) for k in range(len(g_scan)))], [*(names[k] for k in real), *(names[count + k] for k in moved), *wrt], inner
+    )
     d_states, d_slices, d_outer = pulled[: len(real)], pulled[len(real) : len(real) + len(moved)], pulled[len(real) + len(moved) :]
     sums = [total + d for total, d in zip(d_now[len(real) :], d_outer)]
     attributes = {

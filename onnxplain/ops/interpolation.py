@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import movement
-from .shapes import cast, dim, expand_like, mT, reshape, typed
+from .shapes import cast, dim, expand_like, mT, reshape, same_shape, typed
 
 F32 = np.dtype(np.float32)
 
@@ -46,6 +46,13 @@ def Resize(
         "nearest_mode": nearest_mode,
     }
     crops, fits = coordinate_transformation_mode == "tf_crop_and_resize", keep_aspect_ratio_policy != "stretch"
+    if scales is not None and not crops:
+        # ONNX Runtime merely copies where no extent changes, whatever the scales.
+        if same_shape(x.type.shape, y.type.shape):
+            return g, None, None, None
+        if not (x.is_static and y.is_static):
+            changed = op.ReduceMax(op.Abs(op.Shape(x) - op.Shape(y)), keepdims=0) > 0
+            scales = op.Where(changed, scales, np.array(1, F32))
     for k, axis in enumerate(along):
         if not crops and not fits and _stays(x, axis, k, scales, sizes):
             continue
@@ -83,7 +90,7 @@ def _units(x: Var, axis: int) -> Var:
 def _matrix(x: Var, axis: int, window: Var | None, scale: Var | None, size: Var | None, how: Mapping[str, Any]) -> Var:
     """How each output cell along the axis reads the input cells, [out, in]: the operator applied to unit vectors.
 
-    They are doubled along another axis, since ONNX Runtime merely copies where no extent changes, whatever the scales.
+    They are doubled along another axis, so that some extent changes.
     """
     eye = op.Unsqueeze(_units(x, axis), [1, 2])
     scales = None if scale is None else op.Concat(np.array([1, 1, 2], F32), cast(scale, F32), axis=0)

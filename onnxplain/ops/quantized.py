@@ -59,12 +59,11 @@ def ConvInteger(g, y, x, w, x_zero_point=None, w_zero_point=None, **window):
 
 @quantization
 def QLinearMatMul(g, y, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
-    rows = lambda v: op.Unsqueeze(v, [-1]) if v.rank == 1 and a.rank > 1 else v
-    sa, sb = cast(rows(a_scale), g), cast(b_scale, g)
-    real_a, real_b = _real(a, rows(a_zero_point), g) * sa, _real(b, b_zero_point, g) * sb
+    """b's scale may go by columns."""
+    sa, sb = cast(a_scale, g), cast(b_scale, g)
+    real_a, real_b = _real(a, a_zero_point, g) * sa, _real(b, b_zero_point, g) * sb
     exact = real_a @ real_b
-    g = _unround(g, exact, y_scale, y_zero_point, [-1, 1] if a.rank > 1 else [-1])
-    da, db = MatMul(g, exact, real_a, real_b)
+    da, db = MatMul(_unround(g, exact, y_scale, y_zero_point), exact, real_a, real_b)
     return lambda: da() * sa, None, None, lambda: db() * sb, None, None, None, None
 
 
@@ -74,7 +73,7 @@ def QLinearConv(g, y, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scal
     real_x, real_w = _real(x, x_zero_point, g) * sx, _real(w, _per_kernel(w_zero_point, w), g) * sw
     real_b = None if b is None else cast(b, g) * sx * cast(w_scale, g)
     exact = op.Conv(real_x, real_w, real_b, **window)
-    dx, dw, *_ = Conv(_unround(g, exact, y_scale, y_zero_point, []), exact, real_x, real_w, **window)
+    dx, dw, *_ = Conv(_unround(g, exact, y_scale, y_zero_point), exact, real_x, real_w, **window)
     call = lambda d: d() if callable(d) else d
     return lambda: call(dx) * sx, None, None, lambda: call(dw) * sw, *[None] * 5
 
@@ -92,11 +91,10 @@ def _per_kernel(v: Var | None, w: Var) -> Var | None:
     return v if v is None or v.rank == 0 else op.Reshape(v, [-1] + [1] * (w.rank - 1))
 
 
-def _unround(g: Var, exact: Var, scale: Var, zero_point: Var, by_row: list[int]) -> Var:
-    """Back through the rounding of an exact result to y; a 1-D scale goes by row."""
-    along = lambda v: op.Reshape(v, by_row) if by_row and v.rank == 1 else v
+def _unround(g: Var, exact: Var, scale: Var, zero_point: Var) -> Var:
+    """Back through the rounding of an exact result to y."""
     low, high = _limits(zero_point.dtype)
-    s, z = cast(along(scale), g), cast(along(zero_point), g)
+    s, z = cast(scale, g), cast(zero_point, g)
     return g * cast((exact >= (low - z) * s) & (exact <= (high - z) * s), g) / s
 
 

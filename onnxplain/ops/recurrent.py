@@ -26,7 +26,6 @@ def _bell(z: Var) -> Var:
     return e / ((1 + e) * (1 + e))
 
 
-
 ACTIVATIONS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {
     "sigmoid": (lambda z: op.Sigmoid(z), lambda z, a: _bell(z), ()),
     "tanh": (lambda z: op.Tanh(z), lambda z, a: 4 * _bell(2 * z), ()),

@@ -10,7 +10,9 @@ from .shapes import cast, dim, expand_like, shape_of, zeros
 
 
 @selection
-def RoiAlign(g, y, x, rois, image, *, coordinate_transformation_mode="half_pixel", mode="avg", output_height=1, output_width=1, sampling_ratio=0, spatial_scale=1.0):
+def RoiAlign(
+    g, y, x, rois, image, *, coordinate_transformation_mode="half_pixel", mode="avg", output_height=1, output_width=1, sampling_ratio=0, spatial_scale=1.0
+):
     """Bilinear samples on a regular grid in each bin of each region: their mean, or the largest weighted tap."""
     aligned = coordinate_transformation_mode == "half_pixel"
     corners = rois * spatial_scale - (0.5 if aligned else 0.0)

@@ -44,7 +44,9 @@ def _fit(v: Var, axis: Var, extent: Var) -> Var:
 def STFT(g, y, signal, frame_step, window=None, frame_length=None, *, onesided=1):
     """Frames of the signal, times the window, each transformed."""
     g, y = (replace(v, type=Type.tensor(v.dtype, [None] * 4)) for v in (g, y))  # ONNX infers the rank of constant settings only
-    extent = dim(signal, 1) if window is None and frame_length is None else dim(window, 0) if frame_length is None else op.Reshape(op.Cast(frame_length, to=7), [1])
+    extent = (
+        dim(signal, 1) if window is None and frame_length is None else dim(window, 0) if frame_length is None else op.Reshape(op.Cast(frame_length, to=7), [1])
+    )
     numbers = lambda n: op.Range(np.int64(0), op.Squeeze(n, [0]), np.int64(1))
     first = numbers(dim(y, 1)) * op.Reshape(op.Cast(frame_step, to=7), [1])
     place = op.Reshape(op.Unsqueeze(first, [1]) + op.Unsqueeze(numbers(extent), [0]), [-1])  # frame by frame

@@ -14,7 +14,7 @@ from ..backward import Rule
 from ..errors import InputError, UnsupportedModelError, choose
 from ..flow import Flow
 from ..graph import Node
-from .conditions import Condition, all_of, anything, fed_by_input, first, index, is_a, kind, makes
+from .conditions import Condition, all_of, anything, by_constant, fed_by_input, first, index, is_a, kind, makes
 from .lrp import RULES, Stabilizer
 
 Row = tuple[Condition, Rule]
@@ -173,6 +173,33 @@ def guided_backprop(rule: Params) -> list[Row]:
 def deconvnet(rule: Params) -> list[Row]:
     """The gradient with positive values only, through every ReLU (Zeiler and Fergus 2014)."""
     return [(is_a("Relu"), rule("deconvnet")), (anything, rule("gradient"))]
+
+
+# ---- transformers ----
+
+
+@composite
+def attn_lrp(rule: Params) -> list[Row]:
+    """epsilon on linear layers and sums, half to each factor, softmax by its first order, identity on normalisation (Achtibat et al. 2024)."""
+    return [(is_a("Softmax"), rule("softmax")), *_conserving(rule, "product")]
+
+
+@composite
+def cp_lrp(rule: Params) -> list[Row]:
+    """attn_lrp with attention weights and gates as constants, so that nothing is lost in them (Ali et al. 2022)."""
+    return _conserving(rule, "signal")
+
+
+def _conserving(rule: Params, product: str) -> list[Row]:
+    """What keeps relevance at every node; constants that are added absorb their share, as biases do."""
+    return [
+        (kind("linear"), rule("epsilon")),
+        *((k, rule("norm")) for k in (kind("sum"), kind("avg_pool"), is_a("Add", "Sub", "Sum", "Mean", "ReduceMean", "ReduceSum"))),
+        *((k, rule(product)) for k in (kind("product"), by_constant)),
+        *((k, rule("pass")) for k in (kind("activation"), kind("normalization"), is_a("Pow"))),
+        (kind("batch_norm"), rule("epsilon")),
+        (anything, rule("gradient")),
+    ]
 
 
 # ---- iNNvestigate's presets ----

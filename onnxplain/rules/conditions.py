@@ -61,6 +61,11 @@ def after(*op_types: str) -> Condition:
     return lambda flow, node: any((p := flow.graph.producer.get(i)) is not None and p.op_type in op_types for i in node.inputs)
 
 
+def by_constant(flow: Flow, node: Node) -> bool:
+    """The node adds, multiplies or divides, and only one of its operands depends on the input."""
+    return node.kind in ("sum", "product") and node.op_type != "Pow" and flow.kind(node) is None
+
+
 def all_of(conditions: Collection[Condition]) -> Condition:
     """Every condition holds."""
     return lambda flow, node: all(c(flow, node) for c in conditions)

@@ -292,6 +292,41 @@ class Pass(Rule, name="pass"):
 
 
 @dataclass(frozen=True)
+class Product(Rule, name="product"):
+    """Each factor gets the same: half of a product of two (Achtibat et al. 2024, Prop. 3.3), all of it where the other is no input."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        s = R / (float(len(f.x)) * self.stabilizer(f.y))
+        divisor = [f.node.op_type == "Div" and k == 1 for k in f.active]  # its slope is negative, its part is not
+        return [(-x if d else x) * r if r is not None else None for x, r, d in zip(f.x, f.vjp(s), divisor)]
+
+
+@dataclass(frozen=True)
+class Signal(Rule, name="signal"):
+    """What is weighed gets all, attention weights and gates nothing (Arras et al. 2019; Ali et al. 2022); `product` where neither is a gate."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        gates = [f.flow.is_gate(f.node.inputs[i]) for i in f.active]
+        if not any(gates) or all(gates):
+            return Product(self.stabilizer)(R, f)
+        return [None if gate or r is None else x * r for gate, x, r in zip(gates, f.x, f.vjp(R / self.stabilizer(f.y)))]
+
+
+@dataclass(frozen=True)
+class Softmax(Rule, name="softmax"):
+    """x (R − y ΣR): the first-order term at x; the rest, Σ R less the sum of these, is absorbed (Achtibat et al. 2024, Prop. 3.1)."""
+
+    def relevance(self, R, f):
+        axis = f.node.attributes.get("axis", -1)
+        x = op.Where(op.IsInf(f.x[0]), 0, f.x[0])  # a masked logit has no part
+        return [x * (R - f.y * op.ReduceSum(R, [axis], keepdims=1))]
+
+
+@dataclass(frozen=True)
 class Gradient(Rule, name="gradient"):
     """The plain vector-Jacobian product."""
 

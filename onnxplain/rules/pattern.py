@@ -124,9 +124,9 @@ class Layer:
         return np.squeeze(v, self.summed).transpose(self.order).reshape(self.shape)
 
     def moments(self, env: Mapping[str, Var], regime: Callable[[Var], Var]) -> dict[str, Var]:
-        """Σ m·x and Σ m·x·(y − ȳ) in the weight's shape; for each neuron Σ m and ȳ, the mean of y; how many y there are.
+        """Σ m·x and Σ m·x·(y − c) in the weight's shape; for each neuron c, Σ m and Σ (y − c); how many y there are.
 
-        The sum with y is taken around y's mean, or float32 would lose the covariance of what is far from zero.
+        c is y's mean, as far as float32 can say it: the covariance of what is far from zero would be lost in sums of y itself.
         """
         node, biased = self.node, _biased(self.flow, self.node)
         known = {n: _wide(env[n]) for n in (*node.inputs, node.outputs[0], biased) if n}
@@ -134,11 +134,13 @@ class Layer:
         part, at = f(f.x, bias=False), dw.active.index(node.inputs.index(self.name))
         assert part is not None
         y, m = part.z, regime(known[biased])
-        mean = op.ReduceMean(y, list(self.summed), noop_with_empty_axes=1)
-        x, xy = dw.vjp(m)[at], dw.vjp(m * (y - mean))[at]
+        places = list(self.summed)
+        c = op.ReduceMean(y, places, noop_with_empty_axes=1)
+        x, xy = dw.vjp(m)[at], dw.vjp(m * (y - c))[at]
         assert x is not None
         assert xy is not None
-        return {"x": x, "xy": xy, "m": op.ReduceSum(m, list(self.summed), noop_with_empty_axes=1), "mean": mean, "n": op.Size(y)}
+        y, m = (op.ReduceSum(v, places, noop_with_empty_axes=1) for v in (y - c, m))
+        return {"x": x, "xy": xy, "y": y, "m": m, "c": c, "n": op.Size(part.z)}
 
 
 def layers(flow: Flow) -> dict[str, list[Layer]]:
@@ -153,7 +155,9 @@ def layers(flow: Flow) -> dict[str, list[Layer]]:
         first = same[0]
         if any((other.view, other.inner) != (first.view, first.inner) for other in same):
             listed = ", ".join(str(other.node) for other in same)
-            raise UnsupportedModelError(f"the weight {origin!r} is read in two layouts, and has no one pattern: {listed}. Remedy: explain a tensor between them.")
+            raise UnsupportedModelError(
+                f"the weight {origin!r} is read in two layouts, and has no one pattern: {listed}. Remedy: explain a tensor between them."
+            )
         # One weight that was merged with several normalisations has a pattern for each.
         found[origin if origins.count(origin) == 1 else first.name] = same
     return found

@@ -38,6 +38,8 @@ resize((2, 4, 3), None, f(1, 1, 2))
 resize((4, 3), None, f(2, 1.5), mode="linear")
 resize((1, 1, 3, 3, 2), None, f(1, 1, 2, 1, 2), mode="linear")
 resize((2, 4), None, f(2, 1))
+resize((1, 1, 2, 2), None, f(1, 1, 1.25, 1.25), mode="linear")
+resize((1, 1, 2, 2), None, f(1, 1, 0.75, 1.25), mode="linear")
 for policy, mode in product(["not_larger", "not_smaller"], ["nearest", "linear"]):
     resize((1, 1, 4, 6), None, None, ints(7, 8), axes=[2, 3], keep_aspect_ratio_policy=policy, mode=mode)
     resize((1, 1, 4, 6), None, None, fed([3, 5]), symbolic=False, axes=[2, 3], keep_aspect_ratio_policy=policy, mode=mode)

@@ -7,7 +7,7 @@ import numpy as np
 from check_vjp import case
 from recurrent_numpy import GATES, recurrent
 
-T, N, I, H = 4, 3, 2, 3
+T, N, FEATURES, H = 4, 3, 2, 3
 CASES = {}
 
 
@@ -17,8 +17,8 @@ def add(name, op_type, *, given="", outputs=None, lens=None, activations=None, t
     f32 = lambda *shape: (scale * rng.standard_normal(shape)).astype(np.float32)
     d, n = 2 if attributes.get("direction") == "bidirectional" else 1, GATES[op_type]
     by_batch = attributes.get("layout", 0)
-    x, state = ((N, T, I), (N, d, H)) if by_batch else ((T, N, I), (d, N, H))
-    inputs = [f32(*x), f32(d, n * H, I), f32(d, n * H, H), f32(d, 2 * n * H) if "b" in given else None]
+    x, state = ((N, T, FEATURES), (N, d, H)) if by_batch else ((T, N, FEATURES), (d, N, H))
+    inputs = [f32(*x), f32(d, n * H, FEATURES), f32(d, n * H, H), f32(d, 2 * n * H) if "b" in given else None]
     inputs += [None if lens is None else np.array(lens, np.int32), f32(*state) if "h" in given else None]
     if op_type == "LSTM":
         inputs += [f32(*state) if "c" in given else None, f32(d, 3 * H) if "p" in given else None]

@@ -11,7 +11,7 @@ CASES = {}
 
 for mode, padding, align in product(["nearest", "linear", "cubic"], ["zeros", "border", "reflection"], [0, 1]):
     grid = rng.uniform(-2.6, 2.6, (2, 3, 5, 2)).astype(np.float32)
-    given = dict(mode=mode, padding_mode=padding, align_corners=align, oracle="ort")
+    given = {"mode": mode, "padding_mode": padding, "align_corners": align, "oracle": "ort"}
     CASES[f"GridSample-2d-{mode}-{padding}-{align}"] = case("GridSample", f32(2, 3, 4, 6), grid, **given)
     if mode != "cubic":
         CASES[f"GridSample-3d-{mode}-{padding}-{align}"] = case(

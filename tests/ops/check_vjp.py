@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,8 @@ def check(c: Case, *, symbolic: bool = False, seed: int = 0) -> None:
         )
         info.type.tensor_type.shape.SetInParent()
     built = onnxplain.vjp(model, wrt=wrt)
-    assert built.ir_version == 10 and [(o.domain, o.version) for o in built.opset_import] == [("", 21)]
+    assert built.ir_version == 10
+    assert [(o.domain, o.version) for o in built.opset_import] == [("", 21)]
     seeds = {f"grad_{o.name}": g.astype(np.float32) for o, g in zip(model.graph.output, cotangents)}
     out = [o.name for o in model.graph.output]
     answers = session(built).run([*out, *(f"grad_{n}" for n in wrt)], {**feeds, **seeds})
@@ -92,7 +94,7 @@ def check(c: Case, *, symbolic: bool = False, seed: int = 0) -> None:
             for h in (1e-3, 3e-3, 1e-2) if c.oracle == "ort32" else (1e-6, 1e-5, 1e-4):
                 ends = [sum((v * s).sum() for v, s in zip(f({**at, n: at[n] + e * h * u}), cotangents)) for e in (1, -1)]
                 slopes.append((ends[0] - ends[1]) / (2 * h))
-            gap, slope = min((abs(p - q), q) for p, q in zip(slopes, slopes[1:]))  # the neighbours that agree best see no kink
+            gap, slope = min((abs(p - q), q) for p, q in pairwise(slopes))  # the neighbours that agree best see no kink
             scale = max(abs(slope), 0.1 * float(np.abs(g * u).sum()), 1e-3)
             assert gap < 0.02 * scale, f"the central difference by {n} says nothing: {slopes}"
             assert abs(float((g * u).sum()) - slope) < c.tolerance * scale + 3 * gap, f"by {n}: {float((g * u).sum())}, not {slope}"

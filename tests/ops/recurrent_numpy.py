@@ -35,7 +35,10 @@ def recurrent(op_type, outputs, *inputs, **attributes):
     lens = np.full(batch, steps) if lens is None else lens
     names = attributes.get("activations") or DEFAULTS[op_type] * directions
     rest = [iter(attributes.get(f"activation_{k}") or []) for k in ("alpha", "beta")]
-    acts = [(lambda z, f=f, given=[next(i, d) for i, d in zip(rest, known)]: f(z, *given)) for f, known in (ACTIVATIONS[n] for n in names)]
+    acts = []
+    for f, defaults in (ACTIVATIONS[n] for n in names):
+        given = [next(r, d) for r, d in zip(rest, defaults)]
+        acts.append(lambda z, f=f, given=given: f(z, *given))
     limit = attributes.get("clip", np.inf)
     clipped = [lambda z, f=f: f(np.clip(z, -limit, limit)) for f in acts]
     y, y_h, y_c = np.zeros((steps, directions, batch, hidden)), np.zeros_like(zeros), np.zeros_like(zeros)

@@ -21,11 +21,10 @@ CASES = {
                 then_branch = t () => (float[N, 3] p, float[N, 3] pz) {
                     a = Mul(x, b)
                     p = If(d) <then_branch = tt () => (float[N, 3] u) { u = Sin(a) }, else_branch = te () => (float[N, 3] v) { v = Mul(a, x) }>
-                    pz = Identity(b)
-                    pz2 = Identity(pz)
+                    pz = Add(x, b)
                 },
                 else_branch = e () => (float[N, 3] r, float[N, 3] rz) { r = Identity(x) rz = Exp(x) }>
-        }""".replace("pz = Identity(b)\n                    pz2 = Identity(pz)", "pz = Add(x, b)"),
+        }""",
     "loop": """<ir_version: 10, opset_import: ["": 21]>
         g (int64 m, bool c, float[N, 3] x, float[3, 3] w, float[4, 3] k) => (float[N, 3] y, float[T, N, 3] s) {
             y, s = Loop(m, c, x) <body = step (int64 i, bool ci, float[N, 3] h) => (bool co, float[N, 3] n, float[N, 3] o) {
@@ -35,10 +34,11 @@ CASES = {
     "loop-while": """<ir_version: 10, opset_import: ["": 21]>
         g (bool c, float[N] x) => (float[N] y, int64 count) {
             zero = Constant<value = int64 {0}>()
-            y, count = Loop("", c, x, zero) <body = step (int64 i, bool ci, float[N] h, int64 k) => (bool co, float[N] n, int64 kn) {
-                n = Mul(h, h) one = Constant<value = int64 {1}>() kn = Add(k, one) big = Constant<value = float {40.0}>() sum = ReduceSum<keepdims = 0>(n) co = Less(sum, big)
+            y, count = Loop(, c, x, zero) <body = step (int64 i, bool ci, float[N] h, int64 k) => (bool co, float[N] n, int64 kn) {
+                n = Mul(h, h) one = Constant<value = int64 {1}>() kn = Add(k, one)
+                big = Constant<value = float {40.0}>() sum = ReduceSum<keepdims = 0>(n) co = Less(sum, big)
             }>
-        }""".replace('Loop("", c', "Loop(, c"),
+        }""",
     "scan": """<ir_version: 10, opset_import: ["": 21]>
         g (float[N, 3] h0, float[T, N, 2] x, float[2, 3] w, float[3, 3] r) => (float[N, 3] h, float[T, N, 3] y) {
             h, y = Scan<num_scan_inputs = 1, body = cell (float[N, 3] s, float[N, 2] i) => (float[N, 3] n, float[N, 3] o) {
@@ -47,11 +47,12 @@ CASES = {
         }""",
     "scan-turned": """<ir_version: 10, opset_import: ["": 21]>
         g (float[N, 3] h0, float[N, T, 3] x, float[T, N, 3] z, float[3] w) => (float[N, 3] h, float[N, T, 3] y, float[T, N, 3] v) {
-            h, y, v = Scan<num_scan_inputs = 2, scan_input_axes = [1, 0], scan_input_directions = [1, 0], scan_output_axes = [1, -3], scan_output_directions = [0, 1],
+            h, y, v = Scan<num_scan_inputs = 2, scan_input_axes = [1, 0], scan_input_directions = [1, 0],
+                scan_output_axes = [1, -3], scan_output_directions = [0, 1],
                 body = cell (float[N, 3] s, float[N, 3] i, float[N, 3] j) => (float[N, 3] n, float[N, 3] o, float[N, 3] p) {
-                a = Mul(i, w) b = Mul(s, j) n = Sin(c) c = Add(a, b) o = Mul(n, i) p = Exp(n)
+                a = Mul(i, w) b = Mul(s, j) c = Add(a, b) n = Sin(c) o = Mul(n, i) p = Exp(n)
             }>(h0, x, z)
-        }""".replace("n = Sin(c) c = Add(a, b)", "c = Add(a, b) n = Sin(c)"),
+        }""",
     "scan-stateless-if": """<ir_version: 10, opset_import: ["": 21]>
         g (float[T, 3] x, float[3] w) => (float[T, 3] y) {
             y = Scan<num_scan_inputs = 1, body = cell (float[3] i) => (float[3] o) {
@@ -62,10 +63,16 @@ CASES = {
 }
 SIZES = {"N": 2, "T": 4}
 FED = [("if", {"c": True}), ("if", {"c": False}), *(("if-nested", {"c": c, "d": d}) for c in (True, False) for d in (True, False))]
-FED += [("loop", {"m": m, "c": True}) for m in (0, 1, 4)] + [("loop", {"m": 3, "c": False}), ("loop-while", {"c": True}), ("scan", {}), ("scan-turned", {}), ("scan-stateless-if", {})]
+FED += [("loop", {"m": m, "c": True}) for m in (0, 1, 4)] + [
+    ("loop", {"m": 3, "c": False}),
+    ("loop-while", {"c": True}),
+    ("scan", {}),
+    ("scan-turned", {}),
+    ("scan-stateless-if", {}),
+]
 
 
-@pytest.mark.parametrize("name, fed", FED, ids=[f"{n}-{'-'.join(map(str, f.values()))}" for n, f in FED])
+@pytest.mark.parametrize(("name", "fed"), FED, ids=[f"{n}-{'-'.join(map(str, f.values()))}" for n, f in FED])
 def test_vjp(name, fed):
     text = CASES[name]
     model = onnx.parser.parse_model(text)
@@ -104,12 +111,9 @@ def test_a_loop_over_a_sequence_is_refused():
         onnxplain.vjp(onnx.parser.parse_model(text))
 
 
-def test_a_missing_rule_inside_a_body_is_named():
-    text = CASES["scan"].replace("n = Tanh(c)", "n = Mish(c)").replace("Mish", "Hardmax")
-    model = onnx.parser.parse_model(text)
-    onnxplain.vjp(model)  # Hardmax has derivative zero
-    model = onnx.parser.parse_model(CASES["scan"].replace("n = Tanh(c)", "d, e = Unique<axis = 0>(c) n = Add(d, c)"))
-    try:
-        onnxplain.vjp(model)
-    except onnxplain.UnsupportedModelError as error:
-        assert "Unique" in str(error)
+def test_a_missing_rule_inside_a_body_is_named(monkeypatch):
+    from onnxplain.ops import OPS
+
+    monkeypatch.delitem(OPS, "Tanh")
+    with pytest.raises(onnxplain.UnsupportedModelError, match="Tanh"):
+        onnxplain.vjp(onnx.parser.parse_model(CASES["scan"]))
