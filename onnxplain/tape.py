@@ -146,10 +146,17 @@ class _Op:
     def __getattr__(self, op_type: str):
         def emit(*inputs: Operand, outputs: int = 1, **attributes: Any) -> Any:
             tape = max((v.tape for v in inputs if isinstance(v, Var)), key=lambda t: t.depth)
+            narrow = inputs[0] if op_type in SUMS_IN_FLOAT32 else None
+            if isinstance(narrow, Var) and narrow.type.is_float and narrow.dtype.itemsize == 2:
+                wide = [tape.emit("Cast", [v], attributes={"to": onnx.TensorProto.FLOAT}) if isinstance(v, Var) and v.type.is_float else v for v in inputs]
+                return tape.emit("Cast", [tape.emit(op_type, wide, 1, attributes)], attributes={"to": helper.np_dtype_to_tensor_dtype(narrow.dtype)})
             return tape.emit(op_type, inputs, outputs, attributes)
 
         return emit
 
+
+SUMS_IN_FLOAT32 = {"ScatterElements", "ScatterND"}
+"""What ONNX Runtime's CPU provider cannot add in 16 bits, and what loses digits there anyway."""
 
 op = _Op()
 

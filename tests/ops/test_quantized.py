@@ -33,6 +33,8 @@ def test_quantise_and_dequantise(dtype, scales, symbolic):
     zero = np.full(scales, 3, dtype)
     how = {"axis": 1} | ({"block_size": 2} if len(scales) == 3 else {})
     spread = {0: lambda v: v, 1: lambda v: v[:, None], 3: lambda v: np.repeat(v, 2, axis=1)[:, :3]}[len(scales)]
+    ends = (np.array([np.iinfo(dtype).max, np.iinfo(dtype).min]) - 3.0)[:, None] + [0.4, 0.6, -0.4, -0.6]
+    x[:, 0] = ends * np.broadcast_to(spread(scale), x.shape)[:, 0]  # what just fits, and what just does not
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **how),
         helper.make_node("Reshape", ["q", "same"], ["r"]),

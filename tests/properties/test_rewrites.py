@@ -44,13 +44,13 @@ def apart(model, feeds):
 
 @pytest.mark.parametrize("batch", [4, 1, "N"])
 def test_random_models(batch):
-    fired = [check(seed, batch) for seed in range(25)]
-    assert sum(map(bool, fired)) > 5
+    fired = [check(seed, batch) for seed in range(15)]
+    assert sum(map(bool, fired)) > 3
 
 
 def test_the_generator_reaches_every_rewrite():
     seen = set()
-    for seed in range(150):
+    for seed in range(80):
         model, feeds, _ = random_model(seed, 4)
         if valid(model, feeds):
             seen |= {r.split(":")[0] for r in rewritten(model)[0].rewrites}

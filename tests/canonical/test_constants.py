@@ -1,0 +1,62 @@
+"""Constant nodes and constant arithmetic become initializers."""
+
+import numpy as np
+from helpers import draw, parse, rewritten, unchanged
+from onnx import helper
+
+
+def test_constants_and_identities_of_weights():
+    model = parse("g (float[N,3] x) => (float[N,3] y, float[3] c) { v = Identity(w)\n a = Add(x, v)\n c = Identity(w)\n y = Neg(a) }", w=draw(3))
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["two"], value_float=2.0))
+    model.graph.node.append(helper.make_node("Mul", ["y", "two"], ["z"]))
+    model.graph.output.append(helper.make_tensor_value_info("z", 1, None))
+    graph = unchanged(model, {"x": draw(2, 3)}, rewrites=["constants"])
+    assert any("v is w" in r for r in graph.rewrites)
+    assert [n.op_type for n in graph.nodes] == ["Add", "Neg", "Mul"]
+
+
+def test_folding():
+    model = parse(
+        """g (float[2,3] x) => (float[2,3] y) {
+            t = Transpose(w)
+            m = MatMul(x, t)
+            s = Shape(x)
+            z = ConstantOfShape(s)
+            a = Add(m, z)
+            r = Reshape(a, s)
+            y = Relu(r) }""",
+        w=draw(3, 3),
+    )
+    graph = unchanged(model, {"x": draw(2, 3)}, rewrites=["fold_constants"])
+    assert {n.op_type for n in graph.nodes} == {"MatMul", "Add", "Reshape", "Relu"}
+    np.testing.assert_array_equal(graph.constants["t"].numpy(), draw(3, 3).T)
+    assert graph.rewrites == ["fold_constants: 3 nodes computed beforehand"]
+    off = unchanged(model, {"x": draw(2, 3)}, rewrites=[])
+    assert len(off.nodes) == 7
+    assert not off.rewrites
+
+
+def test_what_is_named_or_random_or_symbolic_stays():
+    model = parse(
+        """g (float[N,3] x) => (float[N,3] y) {
+            t = Transpose(w)
+            m = MatMul(x, t)
+            s = Shape(m)
+            z = ConstantOfShape(s)
+            noise = RandomNormal<shape=[3]>()
+            a = Add(m, z)
+            n = Mul(noise, zero)
+            y = Add(a, n) }""",
+        w=draw(3, 3),
+        zero=np.float32(0),
+    )
+    kinds = {n.op_type for n in unchanged(model, {"x": draw(2, 3)}, rewrites=["fold_constants"]).nodes}
+    assert {"Shape", "ConstantOfShape", "RandomNormal"} <= kinds
+    graph = unchanged(model, {"x": draw(2, 3)}, rewrites=["fold_constants"], keep=["w", "t"])
+    assert graph.producer["t"].inputs == ("w",)
+
+
+def test_a_large_constant_is_not_made_from_a_small_one():
+    model = parse("g (float[N] x) => (float[N,600000] y) { z = Expand(one, big)\n y = MatMul(c, z) c = Reshape(x, col) }".replace(" c = ", "\n c = "), one=np.ones(1, np.float32), big=np.array([1, 600000]), col=np.array([-1, 1]))
+    model.graph.node.insert(0, model.graph.node.pop(2))
+    assert "Expand" in {n.op_type for n in rewritten(model, rewrites=["fold_constants"])[0].nodes}

@@ -1,0 +1,96 @@
+"""Linear layers that exporters take apart."""
+
+import numpy as np
+import pytest
+from helpers import draw, parse, unchanged
+
+
+def kinds(graph):
+    return [n.op_type for n in graph.nodes]
+
+
+@pytest.mark.parametrize("order", ["m, b", "b, m"])
+@pytest.mark.parametrize("bias", [(4,), (1, 4), (1,)])
+def test_matmul_add(order, bias):
+    model = parse(f"g (float[N,3] x) => (float[N,4] y) {{ m = MatMul(x, w)\n y = Add({order}) }}", w=draw(3, 4), b=draw(*bias))
+    graph = unchanged(model, {"x": draw(2, 3)}, rewrites=["matmul_add"])
+    assert kinds(graph) == ["Gemm"]
+    assert len(graph.rewrites) == 1
+    assert kinds(unchanged(model, {"x": draw(2, 3)}, rewrites=["matmul_add"], keep=["m"])) == ["MatMul", "Add"]
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("g (float[N,3] x) => (float[N,5] y) { m = MatMul(x, w)\n y = Add(m, b) }", {"w": draw(3, 1), "b": draw(5)}),
+        ("g (float[2,3] x) => (float[2,4] y) { m = MatMul(x, w)\n y = Add(m, b) }", {"w": draw(3, 4), "b": draw(2, 4)}),
+        ("g (float[N,3] x) => (float[N,4] y) { m = MatMul(x, w)\n y = Add(m, b) }", {"w": draw(3, 4), "b": np.float32(2)}),
+        ("g (float[N,2,3] x) => (float[N,2,4] y) { m = MatMul(x, w)\n y = Add(m, b) }", {"w": draw(3, 4), "b": draw(4)}),
+        ("g (float[N,3] x) => (float[N,4] y) { m = MatMul(x, w)\n a = Add(m, b)\n y = Mul(a, m) }", {"w": draw(3, 4), "b": draw(4)}),
+        ("g (float[N,3] x) => (float[N,3] y) { m = MatMul(x, w)\n y = Add(m, x) }", {"w": draw(3, 3)}),
+    ],
+    ids=["widens", "per sample", "scalar", "rank 3", "two users", "no constant"],
+)
+def test_matmul_add_leaves_alone(text, weights):
+    model = parse(text, **weights)
+    x = draw(*(d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim))
+    assert "Gemm" not in kinds(unchanged(model, {"x": x}))
+
+
+def test_a_shared_matrix_keeps_serving_both():
+    model = parse("g (float[N,3] x) => (float[N,3] y) { m = MatMul(x, w)\n a = Add(m, b)\n n = MatMul(a, w)\n y = Add(n, c) }", w=draw(3, 3), b=draw(3), c=draw(3, seed=1))
+    assert kinds(unchanged(model, {"x": draw(2, 3)})) == ["Gemm", "Gemm"]
+
+
+CONV = "g (float[N,2,5,5] x) => (float[] y) {{ c = Conv(x, w{})\n {} }}"
+
+
+@pytest.mark.parametrize("own", ["", ", b0"])
+@pytest.mark.parametrize(
+    ("rest", "bias"),
+    [
+        ("y = Add(c, b)", (4, 1, 1)),
+        ("y = Add(b, c)", (1, 4, 1, 1)),
+        ("y = Add(c, b)", (1,)),
+        ("t = Transpose<perm=[0,2,3,1]>(c)\n y = Add(t, b)", (4,)),
+        ("t = Transpose<perm=[0,2,3,1]>(c)\n u = Unsqueeze(t, one)\n y = Add(u, b)", (4,)),
+    ],
+    ids=["add", "add left", "one", "transposed", "unsqueezed"],
+)
+def test_bias_add(own, rest, bias):
+    weights = {"w": draw(4, 2, 3, 3), "b": draw(*bias, seed=1), "one": np.array([1])} | ({"b0": draw(4, seed=2)} if own else {})
+    model = parse(CONV.format(own, rest).replace("float[] y", "float[a,b,c,d] y" if "Unsq" not in rest else "float[a,b,c,d,e] y"), **weights)
+    graph = unchanged(model, {"x": draw(2, 2, 5, 5)}, rewrites=["bias_add"])
+    assert "Add" not in kinds(graph)
+    assert graph.rewrites[0].startswith("bias_add")
+    assert "Add" in kinds(unchanged(model, {"x": draw(2, 2, 5, 5)}, rewrites=["bias_add"], keep=["c"]))
+    assert "Add" in kinds(unchanged(model, {"x": draw(2, 2, 5, 5)}, rewrites=["bias_add"], keep=["b"]))
+
+
+def test_bias_add_of_grouped_transposed_convolutions():
+    model = parse("g (float[N,4,3,3] x) => (float[N,6,4,4] y) { c = ConvTranspose<group=2>(x, w)\n y = Add(c, b) }", w=draw(4, 3, 2, 2), b=draw(6, 1, 1))
+    assert kinds(unchanged(model, {"x": draw(2, 4, 3, 3)}, rewrites=["bias_add"])) == ["ConvTranspose"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "bias"),
+    [
+        ("y = Add(c, b)", (3,)),
+        ("y = Add(c, b)", (3, 3)),
+        ("y = Add(c, b)", (4, 3, 3)),
+        ("t = Transpose<perm=[0,2,3,1]>(c)\n y = Add(t, b)", (3, 1)),
+        ("r = Relu(c)\n y = Add(r, b)", (4, 1, 1)),
+        ("a = Add(c, b)\n y = Mul(a, c)", (4, 1, 1)),
+        ("y = Add(c, c)", (1,)),
+    ],
+    ids=["columns", "plane", "all", "rows", "behind relu", "two users", "itself"],
+)
+def test_bias_add_leaves_alone(rest, bias):
+    model = parse(CONV.format("", rest).replace("float[] y", "float[a,b,c,d] y"), w=draw(4, 2, 3, 3), b=draw(*bias))
+    assert "Add" in kinds(unchanged(model, {"x": draw(2, 2, 5, 5)}))
+
+
+def test_a_bias_where_channels_and_extents_are_alike():
+    """Three channels, three columns: only the shape's place tells which is meant."""
+    columns = parse(CONV.format("", "y = Add(c, b)").replace("float[] y", "float[a,b,c,d] y"), w=draw(3, 2, 3, 3), b=draw(3))
+    assert "Add" in kinds(unchanged(columns, {"x": draw(2, 2, 5, 5)}))
