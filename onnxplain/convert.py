@@ -23,8 +23,6 @@ from .tape import IR_VERSION, OPSET
 
 LOWEST = 7
 STANDARD = ("", "ai.onnx.preview")
-EXPANDED = frozenset({"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"})
-"""Operators of `OPSET` that the rules see only as the simpler ones that ONNX defines them by."""
 _NESTED = 8
 _HOME = "onnxplain.expanded"
 
@@ -270,7 +268,7 @@ def _stays(n: onnx.NodeProto) -> bool:
     if n.domain not in STANDARD:
         return True
     old = _schema(n.op_type, OPSET, n.domain)
-    if old is None or n.op_type in EXPANDED:
+    if old is None:
         return False
     new = onnx.defs.get_schema(n.op_type, n.domain)
     for a in n.attribute:

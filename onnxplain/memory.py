@@ -17,7 +17,8 @@ MOST = 32
 
 def points_per_run(question: Question, feeds: Mapping[str, np.ndarray], method: Method) -> int:
     """As many points as half of the free memory holds, if every activation and its cotangent lived at once."""
-    known = {d: n for name, t in question.graph.inputs.items() if name in feeds for d, n in zip(t.shape or (), feeds[name].shape) if isinstance(d, str) and d != question.batch}
+    extents = [pair for name, t in question.graph.inputs.items() if name in feeds for pair in zip(t.shape or (), feeds[name].shape)]
+    known = {d: n for d, n in extents if isinstance(d, str) and d != question.batch}
     total = 0
     for t in question.graph.types.values():
         if t.shape is not None and t.dtype is not None:

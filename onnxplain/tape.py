@@ -18,6 +18,8 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 from onnx.shape_inference import infer_node_outputs
 
+from .errors import UnsupportedModelError
+
 OPSET = 21
 """The one opset that the emitted graphs use: newer ones lose kernels on several ONNX Runtime providers."""
 IR_VERSION = 10
@@ -100,7 +102,10 @@ class Var:
 
     @property
     def shape(self) -> tuple[Dim, ...]:
-        assert self.type.shape is not None, f"the rank of {self.name} is not known"
+        if self.type.shape is None:
+            raise UnsupportedModelError(
+                f"the rank of {self.name!r} is not known to ONNX's shape inference, and a rule needs it. Remedy: export with known ranks, or explain a tensor behind it."
+            )
         return self.type.shape
 
     @property

@@ -55,7 +55,9 @@ def _regular(value: Any) -> bool:
 
 def _rows(target: Any, n: int, rank: int, sizes: list[int]) -> list[list[int]]:
     """One list of coordinates for each sample."""
-    wanted = f"wanted an integer, {n} integers (one a sample)" if rank == 1 else f"wanted a tuple of {rank} indices (None sums over an axis), or one for each of the {n} samples"
+    wanted = f"wanted an integer, {n} integers (one a sample)"
+    if rank != 1:
+        wanted = f"wanted a tuple of {rank} indices (None sums over an axis), or one for each of the {n} samples"
     if isinstance(target, np.ndarray):
         target = target.tolist()
     if _is_index(target):

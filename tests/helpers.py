@@ -129,7 +129,16 @@ def cnn() -> Known:
             v = Flatten(m)
             y = Gemm(v, w3, b3)
             p = Softmax(y) }""",
-        **{"w1": w1, "b1": b1, "w2": 0.3 * w2, "b2": b2, "w3": w3, "b3": b3, "scale": scale, "shift": shift, "mean": mean, "var": var},
+        w1=w1,
+        b1=b1,
+        w2=0.3 * w2,
+        b2=b2,
+        w3=w3,
+        b3=b3,
+        scale=scale,
+        shift=shift,
+        mean=mean,
+        var=var,
     )
 
     def forward(x):
@@ -153,7 +162,9 @@ def sequence() -> Known:
 def time_major() -> Known:
     """[S, N, 3] → [N, 2]: the batch is on axis 1 of the input."""
     w = draw(3, 2, seed=50)
-    model = parse("g (float[4,N,3] x) => (float[N,2] y) { h = Tanh(x)\n m = MatMul(h, w)\n t = Tanh(m)\n y = ReduceSum<keepdims=0>(t, axes) }", w=w, axes=np.array([0]))
+    model = parse(
+        "g (float[4,N,3] x) => (float[N,2] y) { h = Tanh(x)\n m = MatMul(h, w)\n t = Tanh(m)\n y = ReduceSum<keepdims=0>(t, axes) }", w=w, axes=np.array([0])
+    )
     return Known(model, lambda x: np.tanh(np.tanh(np.asarray(x, np.float64)) @ w.astype(np.float64)).sum(0), draw(4, 3, 3, seed=51))
 
 

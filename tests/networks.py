@@ -53,11 +53,11 @@ class Net:
     def head(self, x: str, c: int) -> str:
         return self.add("Gemm", self.add("Flatten", x), self.weight(CLASSES, c), name="y", transB=1)
 
-    def model(self, output: str = "y", out_shape: Sequence = ("N", CLASSES)) -> onnx.ModelProto:
-        info = lambda n, s: helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s))
+    def model(self, output: str = "y", out_shape: Sequence | None = ("N", CLASSES)) -> onnx.ModelProto:
+        info = lambda n, s: helper.make_tensor_value_info(n, TensorProto.FLOAT, s and list(s))
         tensors = [numpy_helper.from_array(v, n) for n, v in self.weights.items()]
         graph = helper.make_graph(self.nodes, "g", [info("x", self.shape)], [info(output, out_shape)], tensors)
-        return onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+        return onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
 
 
 def network(function: Callable[[Net], str]) -> Callable[[Net], str]:

@@ -96,8 +96,6 @@ def test_weights_go_by_reference(tape):
     emitted = tape.build({"y": x * w})
     assert emitted.array("w") is big
     assert len(emitted.proto.SerializeToString()) < 1000
-    session = Session(emitted, ["CPUExecutionProvider"])
-    assert any(np.shares_memory(a, big) for a in session._arrays) if hasattr(session, "_arrays") else True
     whole = emitted.to_proto()
     onnx.checker.check_model(whole, full_check=True)
     np.testing.assert_array_equal(ort.InferenceSession(whole.SerializeToString()).run(None, {"x": np.ones_like(big)})[0], big)

@@ -19,6 +19,15 @@ from ..tensors import Tensors
 from ..trace import Watch
 
 
+SEEDS = {
+    "one_hot": "one at the target",
+    "logit": "the score itself at the target",
+    "contrastive": "the score at the target, minus the score spread evenly over the other elements (Gu et al. 2018, CLRP1)",
+    "positive": "what is positive of the score",
+}
+"""What a sweep may start with."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """The model, written on a tape at one batch of points: the `f` of the methods' formulas."""
@@ -66,7 +75,13 @@ class Point:
         return total if axis is not None else op.Reshape(total, [1])
 
     def seed(self, relevance: str) -> Var:
-        """What a sweep starts with."""
+        """What a sweep starts with: one of `SEEDS`."""
+        if relevance == "contrastive":
+            require(self.weights is None, 'relevance="contrastive" compares one element with the others: give the target as an index')
+            axis = self.question.axis(self.question.output)
+            rest = [a for a in range(self.y.rank) if a != axis]
+            score, others = op.ReduceSum(self.y * self.chosen, rest, keepdims=1), 1 - self.chosen
+            return score * (self.chosen - others / op.ReduceSum(others, rest, keepdims=1))
         seed = self.chosen if relevance == "one_hot" else self.chosen * self.y
         return op.Relu(seed) if relevance == "positive" else seed
 

@@ -185,7 +185,8 @@ class ExpectedGradients(Average, name="expected_gradients"):
         return {k: f.tape.constant(v, like=x) for k, v in self.draws(f.question, {}, range(self.points), range(n)).items()}
 
     def _baseline(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        return f.x.map(lambda x, n: draw["baseline:" + n] if f.question.axis(n) is None else op.Unsqueeze(draw["baseline:" + n], [1 + f.question.axis(n)]), Tensors({n: n for n in f.x}))
+        axis = f.question.axis
+        return Tensors({n: v if axis(n) is None else op.Unsqueeze(v, [1 + axis(n)]) for n in f.x for v in [draw[f"baseline:{n}"]]})
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         alpha = Tensors({n: per_sample(draw["alpha"], x, f.question.axis(n)) for n, x in f.x.items()})

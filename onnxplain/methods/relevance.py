@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ..backward import Rules
-from ..errors import choose
+from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
 from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
 from ..tape import Var
@@ -51,7 +51,7 @@ class LRP(Method, name="lrp"):
 
     def __post_init__(self) -> None:
         one_of(self.convention, list(CONVENTIONS), "convention")
-        one_of(self.relevance, ["logit", "one_hot"], "relevance")
+        one_of(self.relevance, ["logit", "one_hot", "contrastive"], "relevance")
         assert self.table  # refuses unknown names and parameters here, not later
 
     @cached_property
@@ -67,15 +67,17 @@ class LRP(Method, name="lrp"):
             rows += COMPOSITES[choose("composite", named, COMPOSITES)](rule)
         elif callable(named):
             return _before(tuple(rows), named)
-        else:
+        elif isinstance(named, Sequence):
             rows += [row(r, rule) for r in named]
+        else:
+            raise InputError(f"composite must be a name, a list of rows or a function (flow, node) → rule, got {named!r}")
         return Composite(tuple(rows))
 
     @property
     def keep(self) -> list[str]:
         """The tensors that rows name."""
         found: list[str] = []
-        for r in self.rules or []:
+        for r in [*(self.rules or []), *(() if isinstance(self.composite, str) or not isinstance(self.composite, Sequence) else self.composite)]:
             if isinstance(r, Mapping) and "tensor" in r:
                 found += [r["tensor"]] if isinstance(r["tensor"], str) else list(r["tensor"])
         return found
@@ -89,9 +91,11 @@ class LRP(Method, name="lrp"):
 
 def _before(rows: tuple, function: Callable) -> Rules:
     """Rows first, then a user's own function."""
-
     def choose_rule(flow, node):
-        return next((rule for fits, rule in rows if fits(flow, node)), None) or function(flow, node)
+        rule = next((rule for fits, rule in rows if fits(flow, node)), None) or function(flow, node)
+        if not callable(rule):
+            raise UnsupportedModelError(f"the composite's function has no rule for {node}, it answers {rule!r}. Remedy: return one, such as onnxplain.backward.gradient.")
+        return rule
 
     return choose_rule
 

@@ -31,9 +31,8 @@ def GatherElements(g, y, x, indices, *, axis=0):
 
 @selection
 def GatherND(g, y, x, indices, *, batch_dims=0):
-    if batch_dims:
-        return add_at(x, op.GatherND(positions(x), indices, batch_dims=batch_dims), g), None
-    return op.ScatterND(zeros(x), indices, g, reduction="add"), None
+    # Not ScatterND(add): several threads of ONNX Runtime's CPU kernel race where places repeat.
+    return add_at(x, op.GatherND(positions(x), indices, batch_dims=batch_dims), g), None
 
 
 @selection
@@ -53,7 +52,9 @@ def ScatterND(g, y, x, indices, updates, *, reduction="none"):
         return op.GatherND(v, indices)
 
     def write(into, v, how="none"):
-        return op.ScatterND(into, indices, v, reduction=how)
+        # By flat positions: ScatterND(add) races on ONNX Runtime's CPU where places repeat.
+        flat = [op.Reshape(t, [-1]) for t in (into, op.GatherND(positions(x), indices), v)]
+        return reshape_like(op.ScatterElements(*flat, axis=0, reduction=how), x)
 
     return _scatter(g, y, x, updates, read, write, reduction)
 

@@ -266,7 +266,7 @@ def row(given: Any, rule: Params) -> Row:
         return _from_dict(dict(given), rule)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 2:
         fits, answer = given
-        if callable(fits):
+        if callable(fits) and (callable(answer) or isinstance(answer, str)):
             return fits, rule(answer) if isinstance(answer, str) else answer
     raise InputError(f"a rule's row is a pair (condition, rule) or a dict with the key 'rule', got {given!r}")
 

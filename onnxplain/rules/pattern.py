@@ -127,20 +127,18 @@ class Layer:
         """Σ m·x and Σ m·x·(y − c) in the weight's shape; for each neuron c, Σ m and Σ (y − c); how many y there are.
 
         c is y's mean, as far as float32 can say it: the covariance of what is far from zero would be lost in sums of y itself.
+        y may keep the neuron's bias, as no covariance hears of what is added to every y.
         """
         node, biased = self.node, _biased(self.flow, self.node)
         known = {n: _wide(env[n]) for n in (*node.inputs, node.outputs[0], biased) if n}
-        f, dw = Call(node, known, self.flow), Call(node, known, Flow(self.flow.graph, self.flow.outputs, (self.name,)))
-        part, at = f(f.x, bias=False), dw.active.index(node.inputs.index(self.name))
-        assert part is not None
-        y, m = part.z, regime(known[biased])
-        places = list(self.summed)
-        c = op.ReduceMean(y, places, noop_with_empty_axes=1)
-        x, xy = dw.vjp(m)[at], dw.vjp(m * (y - c))[at]
+        f = Call(node, known, Flow(self.flow.graph, self.flow.outputs, (self.name,)))  # whose VJP is the one by the weight
+        at, places = f.active.index(node.inputs.index(self.name)), list(self.summed)
+        c, m = op.ReduceMean(f.y, places, noop_with_empty_axes=1), regime(known[biased])
+        x, xy = f.vjp(m)[at], f.vjp(m * (f.y - c))[at]
         assert x is not None
         assert xy is not None
-        y, m = (op.ReduceSum(v, places, noop_with_empty_axes=1) for v in (y - c, m))
-        return {"x": x, "xy": xy, "y": y, "m": m, "c": c, "n": op.Size(part.z)}
+        y, count = (op.ReduceSum(v, places, noop_with_empty_axes=1) for v in (f.y - c, m))
+        return {"x": x, "xy": xy, "y": y, "m": count, "c": c, "n": op.Size(f.y)}
 
 
 def layers(flow: Flow) -> dict[str, list[Layer]]:

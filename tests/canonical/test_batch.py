@@ -24,8 +24,14 @@ def freed(model, shape, **options):
 
 APART = [
     ("g (float[4,3] x) => (float[4,2] y) { h = Gemm(x, w, b)\n y = Softmax(h) }", {"w": draw(3, 2), "b": draw(2)}),
-    ("g (float[4,2,5,5] x) => (float[4,3] y) { c = Conv(x, w)\n r = Relu(c)\n f = Reshape(r, to)\n y = MatMul(f, v) }", {"w": draw(2, 2, 3, 3), "to": np.array([4, 18]), "v": draw(18, 3)}),
-    ("g (float[4,6] x) => (float[4,2] y) { r = Reshape(x, to)\n t = Transpose<perm=[1,0,2]>(r)\n u = Transpose<perm=[1,0,2]>(t)\n m = ReduceMax<keepdims=0>(u, one)\n y = Neg(m) }", {"to": np.array([4, 3, 2])}),
+    (
+        "g (float[4,2,5,5] x) => (float[4,3] y) { c = Conv(x, w)\n r = Relu(c)\n f = Reshape(r, to)\n y = MatMul(f, v) }",
+        {"w": draw(2, 2, 3, 3), "to": np.array([4, 18]), "v": draw(18, 3)},
+    ),
+    (
+        "g (float[4,6] x) => (float[4,2] y) { r = Reshape(x, to)\n t = Transpose<perm=[1,0,2]>(r)\n u = Transpose<perm=[1,0,2]>(t)\n m = ReduceMax<keepdims=0>(u, one)\n y = Neg(m) }",
+        {"to": np.array([4, 3, 2])},
+    ),
     ("g (float[4,6] x) => (float[4,6] y) { s = Shape(x)\n r = Reshape(x, s)\n y = Neg(r) }", {}),
     ("g (float[4,3] x) => (float[4,6] y) { u = Unsqueeze(x, zero)\n v = Squeeze(u, zero)\n y = Concat<axis=-1>(v, v) }", {}),
     ("g (float[4,3] x) => (float[4,2] y) { t = Transpose(x)\n m = MatMul(w, t)\n y = Transpose(m) }", {"w": draw(2, 3)}),
@@ -56,8 +62,10 @@ MIXED = [
     ("g (float[4,3,2] x) => (float[4,3,2] y) { y = LayerNormalization<axis=0>(x, s) }", {"s": draw(4, 3, 2)}),
     ("g (float[4,3,2] x) => (float[4,3,2] y) { y = LayerNormalization<axis=2>(x, s) }", {"s": draw(4, 1, 2)}),
     ("g (float[4,1,4] x) => (float[4,1,2] y, int64[4,1,2] i) { y, i = MaxPool<kernel_shape=[2],strides=[2]>(x) }", {}),
-    ("g (float[4,3] x) => (float[4,3] y) { q = QuantizeLinear<axis=0>(x, s, z)\n y = DequantizeLinear<axis=0>(q, s, z) }", {"s": np.abs(draw(4)), "z": np.zeros(4, np.int8)}),
-    ("g (float[1,3] x) => (float[1,3] y) { z = If(yes) <then_branch = a () => (float[1,3] o) { o = CumSum(x, axis0) }, else_branch = b () => (float[1,3] p) { p = Relu(x) }>\n y = Add(x, z) }", {"yes": np.array(True), "axis0": np.array(0)}),
+    ("g (float[4,3] x) => (float[4,3] y) { q = QuantizeLinear<axis=0>(x, s, z)\n "
+        "y = DequantizeLinear<axis=0>(q, s, z) }", {"s": np.abs(draw(4)), "z": np.zeros(4, np.int8)}),
+    ("g (float[1,3] x) => (float[1,3] y) { z = If(yes) <then_branch = a () => (float[1,3] o) { o = CumSum(x, axis0) }, else_branch = b () => (float[1,3] p) { p = Relu(x) }>\n "
+        "y = Add(x, z) }", {"yes": np.array(True), "axis0": np.array(0)}),
     ("g (float[4,1,2,2] x) => (float[8,1,2,2] y) { y = Resize(x, , scales) }", {"scales": np.array([2, 1, 1, 1], np.float32)}),
     ("g (float[4,3] x) => (float[8,3] y) { y = Tile(x, twice) }", {"twice": np.array([2, 1])}),
     ("g (float[4,3] x) => (float[4,3] y) { h = Hardmax<axis=-2>(x)\n y = Mul(x, h) }", {}),

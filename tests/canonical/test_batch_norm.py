@@ -32,7 +32,15 @@ BEHIND = {
 @pytest.mark.parametrize("case", BEHIND)
 def test_behind_a_linear_layer(case):
     x, layer, w = BEHIND[case]
-    model = parse(f"g ({x}) => (float[] y) {{ h = {layer}\n y = BatchNormalization<epsilon=0.1>(h, s, t, m, v) }}".replace("float[] y", f"float[{'a,b,c,d'[: 2 * x.count(',') + 1]}] y"), w=w, b=draw(4, seed=9), row=draw(1, 4, seed=8), **norm(4))
+    model = parse(
+        f"g ({x}) => (float[] y) {{ h = {layer}\n y = BatchNormalization<epsilon=0.1>(h, s, t, m, v) }}".replace(
+            "float[] y", f"float[{'a,b,c,d'[: 2 * x.count(',') + 1]}] y"
+        ),
+        w=w,
+        b=draw(4, seed=9),
+        row=draw(1, 4, seed=8),
+        **norm(4),
+    )
     shape = [d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim]
     graph = unchanged(model, {"x": draw(*shape)}, rewrites=["fuse_batch_norm"], atol=1e-4)
     assert len(graph.nodes) == 1
@@ -58,7 +66,9 @@ BEFORE = {
 def test_before_an_unpadded_linear_layer(case):
     x, layer, w, c = BEFORE[case]
     y = "float[a,b,c,d] y" if "5,5" in x else "float[a,b] y"
-    model = parse(f"g ({x}) => ({y}) {{ h = BatchNormalization<epsilon=0.1>(x, s, t, m, v)\n y = {layer} }}", w=w, b=draw(3, seed=9), row=draw(1, 3, seed=8), **norm(c))
+    model = parse(
+        f"g ({x}) => ({y}) {{ h = BatchNormalization<epsilon=0.1>(x, s, t, m, v)\n y = {layer} }}", w=w, b=draw(3, seed=9), row=draw(1, 3, seed=8), **norm(c)
+    )
     shape = [d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim]
     assert len(unchanged(model, {"x": draw(*shape)}, rewrites=["fuse_batch_norm"], atol=1e-4).nodes) == 1
     assert len(unchanged(model, {"x": draw(*shape)}, keep=["h"], atol=1e-4).nodes) == 2
@@ -81,7 +91,9 @@ def test_leaves_alone(body):
     assert "BatchNormalization" in kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}, atol=1e-4))
 
 
-@pytest.mark.parametrize(("layer", "bias"), [("Gemm<beta=0.5>(x, w)", None), ("Gemm<beta=0.5>(x, w, b)", draw(4)), ("Gemm(x, w, b)", draw(2, 4)), ("Gemm(x, w, b)", draw(2, 1))])
+@pytest.mark.parametrize(
+    ("layer", "bias"), [("Gemm<beta=0.5>(x, w)", None), ("Gemm<beta=0.5>(x, w, b)", draw(4)), ("Gemm(x, w, b)", draw(2, 4)), ("Gemm(x, w, b)", draw(2, 1))]
+)
 def test_a_gemm_whose_third_input_is_no_plain_bias(layer, bias):
     given = {} if bias is None else {"b": bias}
     behind = parse(f"g (float[2,4] x) => (float[2,4] y) {{ h = {layer}\n y = BatchNormalization(h, s, t, m, v) }}", w=draw(4, 4), **given, **norm(4))
@@ -91,7 +103,9 @@ def test_a_gemm_whose_third_input_is_no_plain_bias(layer, bias):
 
 
 def test_a_weight_that_two_layers_share_changes_for_one():
-    model = parse("g (float[N,4] x) => (float[N,4] y) { a = Gemm(x, w)\n h = BatchNormalization(a, s, t, m, v)\n r = Relu(h)\n y = Gemm(r, w) }", w=draw(4, 4), **norm(4))
+    model = parse(
+        "g (float[N,4] x) => (float[N,4] y) { a = Gemm(x, w)\n h = BatchNormalization(a, s, t, m, v)\n r = Relu(h)\n y = Gemm(r, w) }", w=draw(4, 4), **norm(4)
+    )
     assert kinds(unchanged(model, {"x": draw(2, 4)}, atol=1e-4)) == ["Gemm", "Relu", "Gemm"]
 
 

@@ -30,13 +30,16 @@ def test_pairs_vanish(middle):
         c=draw(3), one=draw(1), low=np.float32(-0.5), high=np.float32(0.5), plane=draw(4, 1, 3),
     )  # fmt: skip
     assert transposes(model) == 0
-    assert transposes(model, keep=["h"]) <= 1
-    assert transposes(model, keep=["a"]) >= 1
-    assert transposes(model, keep=["c"]) == (2 if "c" in middle.replace("Clip", "").replace("PRelu", "PR") else 0) or "c" not in middle
+    for keep in ("a", "h"):
+        assert transposes(model, keep=[keep]) >= 1
+    if "a, c" in middle or "c, a" in middle:
+        assert transposes(model, keep=["c"]) >= 1
 
 
 def test_two_branches_meet():
-    model = parse(f"g (float[N,3,4,5] x) => (float[N,3,4,5] y) {{ n = Neg(x)\n a = {TO}(x)\n b = {TO}(n)\n s = Mul(a, b)\n h = Relu(s)\n u = {FROM}(h)\n y = Neg(u) }}")
+    model = parse(
+        f"g (float[N,3,4,5] x) => (float[N,3,4,5] y) {{ n = Neg(x)\n a = {TO}(x)\n b = {TO}(n)\n s = Mul(a, b)\n h = Relu(s)\n u = {FROM}(h)\n y = Neg(u) }}"
+    )
     assert transposes(model) == 0
 
 
@@ -50,7 +53,11 @@ def test_two_branches_meet():
     ids=["softmax", "two users", "another layout"],
 )
 def test_what_cannot_move_stays(middle):
-    model = parse(f"g (float[N,3,4,5] x) => (float[N,3,4,5] y) {{ a = {TO}(x)\n {middle}\n u = {FROM}(h)\n y = Neg(u) }}", axes=np.array([3]), same=np.array([-1, 4, 5, 3]))
+    model = parse(
+        f"g (float[N,3,4,5] x) => (float[N,3,4,5] y) {{ a = {TO}(x)\n {middle}\n u = {FROM}(h)\n y = Neg(u) }}",
+        axes=np.array([3]),
+        same=np.array([-1, 4, 5, 3]),
+    )
     assert transposes(model) >= 1
 
 

@@ -38,7 +38,9 @@ def test_matmul_add_leaves_alone(text, weights):
 
 
 def test_a_shared_matrix_keeps_serving_both():
-    model = parse("g (float[N,3] x) => (float[N,3] y) { m = MatMul(x, w)\n a = Add(m, b)\n n = MatMul(a, w)\n y = Add(n, c) }", w=draw(3, 3), b=draw(3), c=draw(3, seed=1))
+    model = parse(
+        "g (float[N,3] x) => (float[N,3] y) { m = MatMul(x, w)\n a = Add(m, b)\n n = MatMul(a, w)\n y = Add(n, c) }", w=draw(3, 3), b=draw(3), c=draw(3, seed=1)
+    )
     assert kinds(unchanged(model, {"x": draw(2, 3)})) == ["Gemm", "Gemm"]
 
 

@@ -109,7 +109,16 @@ def onnx_arrays(known):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"samples": 0}, {"noise_scale": -1}, {"noise_sigma": -0.1}, {"seed": -1}, {"square": True, "abs": True}, {"noise": NOISE[:, :2]}, {"noise": NOISE[0]}, {"noise": {"z": NOISE}}],
+    [
+        {"samples": 0},
+        {"noise_scale": -1},
+        {"noise_sigma": -0.1},
+        {"seed": -1},
+        {"square": True, "abs": True},
+        {"noise": NOISE[:, :2]},
+        {"noise": NOISE[0]},
+        {"noise": {"z": NOISE}},
+    ],
 )
 def test_wrong_parameters(wrong):
     with pytest.raises(onnxplain.InputError):

@@ -33,7 +33,9 @@ def test_quadratures(quadrature, batch_size):
     np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("baseline", [0.5, draw(3, seed=1), draw(1, 3, seed=2), draw(5, 3, seed=3), {"x": draw(3, seed=4)}], ids=["number", "sample", "row", "batch", "dict"])
+@pytest.mark.parametrize(
+    "baseline", [0.5, draw(3, seed=1), draw(1, 3, seed=2), draw(5, 3, seed=3), {"x": draw(3, seed=4)}], ids=["number", "sample", "row", "batch", "dict"]
+)
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_baselines(baseline, batch_size):
     known = mlp()
@@ -65,7 +67,7 @@ def test_a_saved_baseline_for_each_sample():
 
 def test_delta_tells_what_is_missing():
     known = mlp()
-    for steps, bound in ((50, 1e-5), (1, None)):
+    for steps in (50, 1):
         got = onnxplain.explain(known.model, known.x, target=1, steps=steps, quadrature="riemann_left", baseline=0.3)
         ends = known.forward(known.x)[:, 1] - known.forward(np.full_like(known.x, 0.3))[:, 1]
         np.testing.assert_allclose(got.delta, got.attribution.sum(1) - ends, atol=1e-5)
@@ -129,7 +131,10 @@ def test_several_inputs_move_together():
         onnxplain.explain(model, feeds, wrt=["a", "b"], baseline={"a": 0.1})
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"quadrature": "simpson"}, {"steps": 1, "quadrature": "riemann_trapezoid"}, {"baseline": np.zeros(7)}, {"baseline": np.nan * np.zeros(3)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"quadrature": "simpson"}, {"steps": 1, "quadrature": "riemann_trapezoid"}, {"baseline": np.zeros(7)}, {"baseline": np.nan * np.zeros(3)}],
+)
 def test_wrong_parameters(wrong):
     with pytest.raises(onnxplain.InputError):
         onnxplain.explain(mlp().model, mlp().x, **wrong)
@@ -152,7 +157,9 @@ def test_given_draws(batch_size, per_sample):
 
 def test_random_draws():
     known = mlp()
-    explain = lambda **o: onnxplain.explain(known.model, known.x, "expected_gradients", target=0, **{"baselines": draw(8, 3, seed=1), "samples": 12, **o}).attribution
+    explain = lambda **o: (
+        onnxplain.explain(known.model, known.x, "expected_gradients", target=0, **{"baselines": draw(8, 3, seed=1), "samples": 12, **o}).attribution
+    )
     np.testing.assert_allclose(explain(batch_size=3), explain(batch_size=100), atol=1e-6)
     np.testing.assert_array_equal(explain(), explain())
     assert np.abs(explain(seed=1) - explain()).max() > 1e-3
@@ -177,7 +184,12 @@ def test_draws_with_the_batch_on_another_axis():
 
 def test_draws_that_do_not_fit():
     known = mlp()
-    for wrong in ({}, {"baselines": draw(6, 3), "alphas": np.zeros((4, 5))}, {"baselines": draw(6, 3), "alphas": np.zeros((6, 2))}, {"baselines": draw(6, 3), "seed": -1}):
+    for wrong in (
+        {},
+        {"baselines": draw(6, 3), "alphas": np.zeros((4, 5))},
+        {"baselines": draw(6, 3), "alphas": np.zeros((6, 2))},
+        {"baselines": draw(6, 3), "seed": -1},
+    ):
         with pytest.raises(onnxplain.InputError):
             onnxplain.explain(known.model, known.x, "expected_gradients", batch_size=2, **wrong)
 
@@ -204,7 +216,9 @@ def test_averages_nest(batch_size):
     """The mean over noise of the integral over the path."""
     known = mlp()
     noise = 0.1 * draw(2, 5, 3, seed=6)
-    got = onnxplain.explain(known.model, known.x, "smoothgrad", target=1, noise=noise, inner="integrated_gradients", inner_params={"steps": N}, batch_size=batch_size)
+    got = onnxplain.explain(
+        known.model, known.x, "smoothgrad", target=1, noise=noise, inner="integrated_gradients", inner_params={"steps": N}, batch_size=batch_size
+    )
     expected = 0
     for eps in noise:
         at = (known.x + eps).astype(np.float64)

@@ -25,10 +25,6 @@ CASES = {
                 },
                 else_branch = e () => (float[N, 3] r, float[N, 3] rz) { r = Identity(x) rz = Exp(x) }>
         }""",
-    "if-twice": """<ir_version: 10, opset_import: ["": 21]>
-        g (bool c, float[N] x) => (float[N] y, float[N] z) {
-            y, z = If(c) <then_branch = t () => (float[N] p, float[N] p) { p = Sin(x) }, else_branch = e () => (float[N] q, float[N] r) { q = Exp(x) r = Mul(x, x) }>
-        }""",
     "loop": """<ir_version: 10, opset_import: ["": 21]>
         g (int64 m, bool c, float[N, 3] x, float[3, 3] w, float[4, 3] k) => (float[N, 3] y, float[T, N, 3] s) {
             y, s = Loop(m, c, x) <body = step (int64 i, bool ci, float[N, 3] h) => (bool co, float[N, 3] n, float[N, 3] o) {
@@ -66,7 +62,7 @@ CASES = {
         }""",
 }
 SIZES = {"N": 2, "T": 4}
-FED = [("if", {"c": True}), ("if-twice", {"c": True}), ("if", {"c": False}), *(("if-nested", {"c": c, "d": d}) for c in (True, False) for d in (True, False))]
+FED = [("if", {"c": True}), ("if", {"c": False}), *(("if-nested", {"c": c, "d": d}) for c in (True, False) for d in (True, False))]
 FED += [("loop", {"m": m, "c": True}) for m in (0, 1, 4)] + [
     ("loop", {"m": 3, "c": False}),
     ("loop-while", {"c": True}),

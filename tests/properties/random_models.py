@@ -54,7 +54,13 @@ class Builder:
             group = int(self.rng.choice([g for g in (1, 2) if shape[1] % g == 0]))
             out, pad = 2 * group, int(self.rng.integers(2))
             bias = [self.weight(out)] if self.rng.random() < 0.5 else []
-            self.node("Conv", [x, self.weight(out, shape[1] // group, 3, 3), *bias], (shape[0], out, *(d - 2 + 2 * pad for d in shape[2:])), group=group, pads=[pad] * 4)
+            self.node(
+                "Conv",
+                [x, self.weight(out, shape[1] // group, 3, 3), *bias],
+                (shape[0], out, *(d - 2 + 2 * pad for d in shape[2:])),
+                group=group,
+                pads=[pad] * 4,
+            )
 
     def add_conv_transpose(self, x, shape):
         if len(shape) == 4 and max(shape[2:]) < 8:

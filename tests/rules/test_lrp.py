@@ -107,14 +107,12 @@ RULE_CASES = [
     ("norm", {"stabilizer": {"epsilon": 0.25, "clip": True}}, dense.z, {"s": {"epsilon": 0.25, "clip": True}}),
 ]
 SPLIT_BY_SIGN = {"z_plus", "z_plus_fast", "alpha_beta", "alpha_beta_x", "gamma", "w_square", "flat", "z_box"}
+PRODUCTS = {"product", "signal", "softmax"}
 OTHERS = {"pass", "gradient", "guided_backprop", "deconvnet", "beta_smooth"}
 
 
 def test_every_rule_is_tested():
-    assert {name for name, *_ in RULE_CASES} | OTHERS | PROPOSED == set(RULES)
-
-
-PROPOSED: set[str] = set()
+    assert {name for name, *_ in RULE_CASES} | OTHERS | PRODUCTS == set(RULES)
 
 
 def relevances(proto, cases, feeds, R, convention="zennit", others="pass"):
@@ -290,3 +288,93 @@ def test_ties_in_max_pooling(rule, op_type):
     else:
         wanted[x[0, 0] == 5] = sent / 3
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_a_sum_of_what_is_rectified_and_what_is_not():
+    """The negative half has one of the two inputs only."""
+    rng = np.random.default_rng(4)
+    a, b, R = quarters(rng, 2, 3), quarters(rng, 2, 3), quarters(rng, 2, 3)
+    proto = model([helper.make_node("Relu", ["a"], ["r"]), helper.make_node("Add", ["r", "b"], ["y"])], {"a": [2, 3], "b": [2, 3]}, {"y": [2, 3]}, {})
+    up, down = np.maximum(a, 0) + np.maximum(b, 0), np.minimum(b, 0)
+    s = lambda z: z + np.where(z < 0, -1e-6, 1e-6)
+    plus = [np.maximum(a, 0) * R / s(up), np.maximum(b, 0) * R / s(up)]
+    minus = [0 * R, down * R / s(down)]
+    (got,) = relevances(proto, [("alpha_beta", {})], {"a": a, "b": b}, R)
+    np.testing.assert_allclose(got, np.concatenate([(2 * p - m).reshape(-1) for p, m in zip(plus, minus)]), rtol=1e-5, atol=1e-5)
+
+
+# ---- products, attention ----
+
+
+def two(op_type, a, b, out, gate=None, **attributes):
+    """A product of two inputs, the first of which may come from a gate."""
+    gates = [helper.make_node(gate, ["a"], ["h"])] if gate else []
+    return model([*gates, helper.make_node(op_type, ["h" if gate else "a", "b"], ["y"], **attributes)], {"a": a, "b": b}, {"y": out}, {})
+
+
+def safe(z):
+    return z + np.where(z < 0, -1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("op_type", ["Mul", "Div"])
+@pytest.mark.parametrize("rule", ["product", "signal"])
+def test_half_to_each_factor(rule, op_type):
+    rng = np.random.default_rng(5)
+    a, b, R = quarters(rng, 2, 3), quarters(rng, 2, 1) + 4, quarters(rng, 2, 3)
+    y = (a * b if op_type == "Mul" else a / b).astype(np.float64)
+    half = R / 2 * y / safe(y)
+    (got,) = relevances(two(op_type, [2, 3], [2, 1], [2, 3]), [(rule, {})], {"a": a, "b": b}, R)
+    np.testing.assert_allclose(got, np.concatenate([half.reshape(-1), half.sum(1)]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["product", "signal"])
+def test_half_to_each_matrix(rule):
+    rng = np.random.default_rng(6)
+    a, b, R = (rng.normal(size=s).astype(np.float32) for s in ((2, 3, 4), (2, 4, 5), (2, 3, 5)))
+    wanted_a, wanted_b = np.zeros(a.shape), np.zeros(b.shape)
+    for n in range(2):
+        for j in range(3):
+            for i in range(4):
+                for p in range(5):  # Prop. 3.3: R(A_ji) = Σ_p A_ji V_ip R_jp / (2 O_jp)
+                    part = float(a[n, j, i]) * b[n, i, p] * R[n, j, p] / (2 * safe(np.float64(a[n, j] @ b[n, :, p])))
+                    wanted_a[n, j, i] += part
+                    wanted_b[n, i, p] += part
+    (got,) = relevances(two("MatMul", a.shape, b.shape, R.shape), [(rule, {})], {"a": a, "b": b}, R)
+    np.testing.assert_allclose(got, np.concatenate([wanted_a.reshape(-1), wanted_b.reshape(-1)]), rtol=1e-3, atol=1e-3)
+
+
+def test_what_multiplies_itself_gets_all():
+    x, R = f32([-2, 0.5, 3]), f32([1, 2, -3])
+    proto = model([helper.make_node("Mul", ["x0", "x0"], ["y"])], {"x0": [1, 3]}, {"y": [1, 3]}, {})
+    (got,) = relevances(proto, [("product", {})], {"x0": x}, R)
+    np.testing.assert_allclose(got, R[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gate", ["Softmax", "Sigmoid", "HardSigmoid"])
+@pytest.mark.parametrize("op_type", ["Mul", "MatMul"])
+def test_the_signal_takes_all(op_type, gate):
+    rng = np.random.default_rng(7)
+    a, b, R = (rng.normal(size=(3, 3)).astype(np.float32) for _ in range(3))
+    weights = {"Softmax": lambda v: np.exp(v) / np.exp(v).sum(1, keepdims=True), "Sigmoid": lambda v: 1 / (1 + np.exp(-v)), "HardSigmoid": lambda v: np.clip(0.2 * v + 0.5, 0, 1)}
+    h = weights[gate](a.astype(np.float64))
+    wanted = R * (h * b) / safe(h * b) if op_type == "Mul" else b * (h.T @ (R / safe(h @ b)))
+    (got,) = relevances(two(op_type, [3, 3], [3, 3], [3, 3], gate), [("signal", {})], {"a": a, "b": b}, R, others="gradient")
+    np.testing.assert_allclose(got, np.concatenate([np.zeros(9), wanted.reshape(-1)]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_softmax_to_first_order(axis):
+    rng = np.random.default_rng(8)
+    x, R = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.normal(size=(2, 3, 4)).astype(np.float32)
+    proto = model([helper.make_node("Softmax", ["x0"], ["y"], axis=axis)], {"x0": [2, 3, 4]}, {"y": [2, 3, 4]}, {})
+    s = np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+    wanted = np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        line = tuple(slice(None) if a == axis % 3 else i for a, i in enumerate(at))
+        wanted[at] = x[at] * (R[at] - s[at] * R[line].sum())
+    (got,) = relevances(proto, [("softmax", {})], {"x0": x}, R)
+    np.testing.assert_allclose(got, wanted.reshape(-1), atol=1e-5)
+    x[0, 1, 2] = -np.inf  # a masked logit
+    (got,) = relevances(proto, [("softmax", {})], {"x0": x}, R)
+    assert np.isfinite(got).all()
+    assert got.reshape(x.shape)[0, 1, 2] == 0

@@ -1,0 +1,111 @@
+"""Plant errors in a copy of the package, one at a time, and see whether a test notices.
+
+    python scripts/mutants.py [WORD]
+
+Each row is (file, what is right, what is wrong, tests that should fail); WORD chooses rows whose file or text contains it. The
+package and the tests are copied to a temporary folder; the checkout is not touched. Prints `caught` or `MISSED` for each row and
+exits with 1 if any was missed. All rows together take about four minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PATH, NOISE = "methods/test_path.py", "methods/test_noise.py"
+BATCH, NORM, LINEAR = "canonical/test_batch.py", "canonical/test_batch_norm.py", "canonical/test_linear.py"
+LAYOUT, TARGET, EXPLAINER = "canonical/test_layout.py", "test_target.py", "test_explainer.py"
+
+MUTANTS = [
+    # ---- methods ----
+    ("methods/path.py", "[0.5, *np.ones(n - 2), 0.5]) / (n - 1)", "[0.5, *np.ones(n - 2), 0.5]) / n", PATH),
+    ("methods/path.py", "(np.arange(1, n + 1) / n, np.full(n, 1 / n))", "(np.arange(n) / n, np.full(n, 1 / n))", PATH),
+    ("methods/path.py", "(f.x - start(f, self.baseline, draw)) * a", "f.x * a", PATH),
+    (
+        "methods/path.py",
+        'f"baseline:{name}"] = np.take(rows, samples, axis)[None]',
+        'f"baseline:{name}"] = np.take(rows, range(len(samples)), axis)[None]',
+        PATH,
+    ),
+    ("methods/path.py", "return f.x - (1 - alpha) * (f.x - self._baseline(f, draw))", "return f.x - alpha * (f.x - self._baseline(f, draw))", PATH),
+    ("methods/noise.py", "gap * gap * (n_a * n_b / n)", "gap * gap * (n_a / n)", NOISE),
+    ("methods/noise.py", "return a * a if self.square else", "return a if self.square else", NOISE),
+    ("methods/noise.py", "default_rng([self.seed, s, n, index])", "default_rng([self.seed, s, index])", NOISE),
+    ("methods/noise.py", "rest = [a for a in range(x.rank) if a != axis]", "rest = list(range(x.rank))", NOISE),
+    ("methods/base.py", "order = [*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]", "order = list(range(rank + 1))", PATH),
+    (
+        "methods/base.py",
+        "v = op.Transpose(v, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)])",
+        "v = op.Transpose(v, perm=[*range(1, axis + 2), 0, *range(axis + 2, rank + 1)])",
+        PATH,
+    ),
+    ("methods/gradient.py", "return f.x * f.gradient()", "return f.gradient()", "methods/test_gradient.py"),
+    ("rules/lrp.py", "f.vjp(op.Relu(R))", "f.vjp(R)", "methods/test_rectified.py"),
+    # ---- the engine ----
+    ("backward.py", "carried[name] = carried[name] + r if name in carried else r", "carried[name] = r", "methods/test_gradient.py"),
+    ("target.py", "best = best / dim(y, a)", "best = best / dim(y, 0)", TARGET),
+    ("target.py", "whole = here if whole is None else op.And(whole, here)", "whole = here if whole is None else op.Or(whole, here)", TARGET),
+    ("target.py", "op.Or(op.Equal(places, wanted), op.Equal(wanted, np.int64(SUM)))", "op.Equal(places, wanted)", TARGET),
+    ("target.py", "axis=1, keepdims=1)\n", "axis=1, keepdims=1, select_last_index=1)\n", TARGET),
+    ("explainer.py", "padded = self._padded(rows)", "padded = [rows.start for _ in self._padded(rows)]", PATH),
+    ("explainer.py", "v.shape[a] * n // size", "n", EXPLAINER),
+    ("explainer.py", "(n if q.shared else min(per_run, n))", "min(per_run, n)", EXPLAINER),
+    ("tape.py", "if has_graph or key not in self._memo:", "if True:", "test_tape.py"),
+    # ---- rewrites ----
+    ("canonical/batch_norm.py", "bias - mean * k", "bias - mean", NORM),
+    ("canonical/batch_norm.py", "np.sqrt(var + attribute(", "np.sqrt(var + 0 * attribute(", NORM),
+    (
+        "canonical/batch_norm.py",
+        "k.reshape(group, 1, w.shape[1], *[1] * (w.ndim - 2))",
+        "k.reshape(w.shape[1], group).T.reshape(group, 1, w.shape[1], *[1] * (w.ndim - 2))",
+        NORM,
+    ),
+    ("canonical/batch_norm.py", "(b * k + c)", "(b + c)", NORM),
+    ("canonical/batch_norm.py", "if w is None or padded or", "if w is None or", NORM),
+    ("canonical/linear.py", "or bias.shape[-1] not in (1, width)", "", LINEAR),
+    ("canonical/linear.py", "if any(d != 1 for a, d in enumerate(spread) if a != axis):", "if False:", LINEAR),
+    ("canonical/linear.py", "(old + bias.reshape(-1))", "bias.reshape(-1)", LINEAR),
+    ("canonical/layout.py", "array.shape), inverse))", "array.shape), perm))", LAYOUT),
+    ("canonical/batch.py", "if own in axes or not axes:", "if not axes:", BATCH),
+    ("canonical/batch.py", "after[0] != size or attribute(", "attribute(", BATCH),
+    ("canonical/batch.py", "if place >= rank - 2:", "if False:", BATCH),
+    ("canonical/batch.py", "if a >= 0 and v.shape[a] != 1:", "if False:", BATCH),
+    ("canonical/batch.py", "if a == own or", "if", BATCH),
+]
+
+
+def main(word: str = "") -> int:
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("onnxplain", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        for file, right, wrong, tests in MUTANTS:
+            if word and word not in file + right:
+                continue
+            path, start = copy / "onnxplain" / file, time.perf_counter()
+            text = path.read_text()
+            if text.count(right) < 1:
+                print(f"GONE    {file}: {right}", flush=True)
+                missed += 1
+                continue
+            path.write_text(text.replace(right, wrong, 1))
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests.split())]
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            path.write_text(text)
+            missed += done.returncode != 1
+            print(f"{'caught' if done.returncode == 1 else 'MISSED':7} {file}: {right!r} → {wrong!r} ({time.perf_counter() - start:.0f} s)", flush=True)
+    print("all caught" if not missed else f"{missed} missed or gone")
+    return min(missed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

@@ -1,0 +1,252 @@
+"""The explainer: what comes in, what comes out, what is saved, and what is made only once."""
+
+import hashlib
+import json
+import tracemalloc
+
+import numpy as np
+import onnx
+import pytest
+from helpers import cnn, draw, fixed, mlp, parse, plain, sequence, time_major, tokens, two_inputs
+
+import onnxplain
+import onnxplain.explainer as module
+from onnxplain import Explainer, InputError
+
+METHODS = {
+    "gradient": {},
+    "saliency": {},
+    "input_x_gradient": {},
+    "integrated_gradients": {"steps": 5, "baseline": 0.1},
+    "smoothgrad": {"noise": 0.1 * draw(4, 1, 3, seed=7)},
+    "vargrad": {"noise": 0.1 * draw(4, 1, 3, seed=7)},
+    "expected_gradients": {"baselines": draw(4, 3, seed=8), "alphas": np.linspace(0.1, 0.9, 4)},
+    "guided_backprop": {},
+    "deconvnet": {},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_file_gives_what_explain_gives(method, tmp_path):
+    known = mlp(relu=True)
+    explainer = Explainer(known.model, method, **METHODS[method])
+    explainer.save(tmp_path / "explainer.onnx")
+    saved = onnx.load(tmp_path / "explainer.onnx")
+    onnx.checker.check_model(saved, full_check=True)
+    assert saved.ir_version == 10
+    assert {o.domain: o.version for o in saved.opset_import} == {"": 21}
+    assert {n.domain for n in saved.graph.node} <= {"", "ai.onnx"}
+    made = [o for n in saved.graph.node for o in n.output if o]
+    assert len(made) == len(set(made))
+    assert [i.name for i in saved.graph.input] == ["x", "target"]
+    assert [o.name for o in saved.graph.output] == ["y", "attribution"]
+    session = plain(saved)
+    for target, given in (([-1] * 5, None), ([0, 1, 2, 3, 0], [0, 1, 2, 3, 0])):
+        y, attribution = session.run(None, {"x": known.x, "target": np.array(target)})
+        expected = explainer.explain(known.x, given)
+        np.testing.assert_allclose(attribution, expected.attribution, atol=1e-5)
+        np.testing.assert_allclose(y, expected.output["y"], atol=1e-6)
+    summed = session.run(None, {"x": known.x, "target": np.full(5, -2)})[1]
+    if method in ("gradient", "integrated_gradients", "smoothgrad"):
+        np.testing.assert_allclose(summed, explainer.explain(known.x, np.ones((5, 4), np.float32)).attribution, atol=1e-4)
+    facts = {p.key: p.value for p in saved.metadata_props}
+    assert facts["onnxplain.method"] == method
+    assert set(json.loads(facts["onnxplain.params"])) == set(explainer.method.params)
+    assert facts["onnxplain.source_sha256"] == hashlib.sha256(known.model.SerializeToString(deterministic=True)).hexdigest()
+    assert facts["onnxplain.target_input"] == "target"
+    assert facts["onnxplain.wrt"] == '["x"]'
+    assert facts["onnxplain.version"]
+
+
+def test_saved_files_of_other_models():
+    known = sequence()
+    explainer = Explainer(known.model, "gradient")
+    saved = plain(explainer.model)
+    for target, given in (([[3, 1], [0, -2]], [(3, 1), (0, None)]), ([[-1, -1]] * 2, None), ([[-2, 1]] * 2, (None, 1))):
+        got = saved.run(["attribution"], {"x": known.x, "target": np.array(target)})[0]
+        np.testing.assert_allclose(got, explainer.explain(known.x, given).attribution, atol=1e-6)
+    known = fixed()
+    explainer = Explainer(known.model, steps=4)
+    got = plain(explainer.model).run(["attribution"], {"x": known.x[:2], "target": np.array([1, 2])})[0]
+    np.testing.assert_allclose(got, explainer.explain(known.x[:2], [1, 2]).attribution, atol=1e-6)
+    known = time_major()
+    explainer = Explainer(known.model, steps=4)
+    got = plain(explainer.model).run(["attribution"], {"x": known.x, "target": np.array([1, 0, 1])})[0]
+    np.testing.assert_allclose(got, explainer.explain(known.x, [1, 0, 1]).attribution, atol=1e-6)
+    explainer = Explainer(two_inputs(), steps=4)
+    feeds = {"a": draw(2, 3), "b": draw(2, 4), "rate": np.array(0.5, np.float32)}
+    session = plain(explainer.model)
+    names = [o.name for o in session.get_outputs()]
+    assert names == ["y", "attribution:a", "attribution:b", "attribution:rate"]
+    expected = explainer.explain(feeds, 3).attributions
+    for name, got in zip(names[1:], session.run(names[1:], feeds | {"target": np.array([3, 3])})):
+        np.testing.assert_allclose(got, expected[name.partition(":")[2]], atol=1e-6)
+    ids = np.array([[1, 2, 3]])
+    explainer = Explainer(tokens(), "gradient")
+    np.testing.assert_allclose(plain(explainer.model).run(["attribution"], {"ids": ids, "target": np.array([1])})[0], explainer.explain(ids, 1).attribution)
+
+
+def test_a_saved_smoothgrad_draws_noise_of_the_right_size():
+    model = parse("g (float[N,40] x) => (float[N,40] y) { s = Mul(x, x)\n y = Mul(s, half) }", half=np.float32(0.5))
+    x = draw(2, 40)
+    saved = plain(Explainer(model, "vargrad", samples=800, noise_sigma=0.5).model)
+    var = saved.run(["attribution"], {"x": x, "target": np.full(2, -2)})[0]
+    np.testing.assert_allclose(var, np.full_like(x, 0.25), rtol=0.3)
+
+
+def test_names_that_the_model_has_already():
+    x = draw(2, 3)
+    for text in (
+        "g (float[N,3] x) => (float[N,3] y) { target = Tanh(x)\n attribution = Exp(target)\n y = Mul(attribution, target) }",
+        "g (float[N,3] target) => (float[N,3] attribution) { a = Tanh(target)\n attribution = Exp(a) }",
+    ):
+        model = parse(text)
+        explainer = Explainer(model, "gradient")
+        name = model.graph.input[0].name
+        onnx.checker.check_model(explainer.model, full_check=True)
+        facts = {p.key: p.value for p in explainer.model.metadata_props}
+        got = plain(explainer.model).run(None, {name: x, facts["onnxplain.target_input"]: np.array([0, 1])})
+        expected = explainer.explain(x, [0, 1])
+        np.testing.assert_allclose(got[0], next(iter(expected.output.values())), atol=1e-6)
+        np.testing.assert_allclose(got[1], expected.attribution, atol=1e-6)
+
+
+def test_an_explainer_can_be_explained():
+    """The derivative of (gradient of class 1, element 2), against differences of the gradient."""
+    known = mlp()
+    inner = Explainer(known.model, "gradient")
+    feeds = {"x": known.x, "target": np.full(5, 1)}
+    got = onnxplain.explain(inner.model, feeds, "gradient", output="attribution", target=2).attribution
+    expected = np.zeros_like(known.x)
+    for k in range(3):
+        step = np.zeros(3)
+        step[k] = 1e-4
+        up, down = (known.slope(known.x + s * step, known.one_hot([1] * 5)) for s in (1, -1))
+        expected[:, k] = (up - down)[:, 2] / 2e-4
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+# ---- made once ----
+
+
+def test_one_session_serves_any_number_of_calls(monkeypatch):
+    made = []
+    session = module.Session
+    monkeypatch.setattr(module, "Session", lambda *a: made.append(1) or session(*a))
+    for method, most in (("gradient", 1), ("integrated_gradients", 3), ("smoothgrad", 2)):
+        made.clear()
+        explainer = Explainer(mlp().model, method, batch_size=64, **({"steps": 3} if method == "integrated_gradients" else {}))
+        for n in (1, 2, 500, 1000):
+            assert explainer.explain(draw(n, 3)).attribution.shape == (n, 3)
+            explainer.explain(draw(n, 3), 1)
+        assert 1 <= len(made) <= most
+
+
+def test_big_weights_are_neither_copied_nor_serialised():
+    w = draw(1500, 1500)
+    model = parse("g (float[N,1500] x) => (float[N,1500] y) { h = MatMul(x, w)\n r = Relu(h)\n y = MatMul(r, v) }", w=w, v=w)
+    loaded = onnxplain.load(model)
+    tracemalloc.start()
+    try:
+        explainer = Explainer(loaded, "integrated_gradients", steps=20)
+        emitted = explainer._writer.piece(False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < w.nbytes
+    assert len(emitted.proto.SerializeToString()) < 100_000
+    known = explainer.question.graph.constants
+    assert all(np.shares_memory(emitted.array(n), known[n].numpy()) for n in emitted.weights if n in known)
+
+
+# ---- what comes in ----
+
+
+def test_inputs_are_checked():
+    explainer = Explainer(two_inputs(), "gradient")
+    good = {"a": draw(2, 3), "b": draw(2, 4), "rate": 1.0}
+    explainer.explain(good)
+    for change, word in (
+        ({"a": draw(2, 4)}, "wanted"),
+        ({"a": draw(3, 3)}, "batch sizes differ"),
+        ({"a": draw(0, 3), "b": draw(0, 4)}, "empty"),
+        ({"a": np.full((2, 3), np.nan)}, "NaN"),
+        ({"a": np.array([["a"] * 3] * 2)}, "dtype"),
+        ({"c": 1}, "none of them"),
+        ({"a": [[1, 2, 3], [1, 2]]}, "regular"),
+    ):
+        with pytest.raises(InputError, match=word):
+            explainer.explain(good | change)
+    with pytest.raises(InputError, match="missing"):
+        explainer.explain({"a": draw(2, 3)})
+    with pytest.raises(InputError, match="3 inputs"):
+        explainer.explain(draw(2, 3))
+    with pytest.raises(InputError, match="dtype"):
+        Explainer(tokens(), "gradient").explain(np.array([[0.5]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"method": "gradeint"}, "gradient"),
+        ({"step": 3}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"wrt": "nothing"}, "unknown tensor"),
+        ({"output": "zz"}, "unknown tensor"),
+        ({"providers": ["Nowhere"]}, "Nowhere"),
+        ({"wrt": "y", "output": "z"}, "does not depend"),
+    ],
+)
+def test_wrong_options(options, word):
+    with pytest.raises(InputError, match=word):
+        Explainer(mlp().model, **options).explain(draw(2, 3))
+
+
+def test_integers_and_float64_become_what_the_model_takes():
+    known = mlp()
+    ints = np.ones((2, 3), np.int64)
+    np.testing.assert_array_equal(
+        onnxplain.explain(known.model, ints, "gradient").attribution, onnxplain.explain(known.model, ints.astype(np.float64), "gradient").attribution
+    )
+
+
+def test_the_explanation_tells_everything():
+    known = cnn()
+    explainer = Explainer(known.model, "integrated_gradients", steps=6)
+    result = explainer(known.x, [0, 1, 2])
+    assert result.method == "integrated_gradients"
+    assert result.params["steps"] == 6
+    assert result.target.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(result.inputs["x"], known.x)
+    e = np.exp(known.forward(known.x))
+    np.testing.assert_allclose(result.output["p"], e / e.sum(1, keepdims=True), atol=1e-4)
+    with pytest.raises(InputError, match="learns nothing"):
+        explainer.fit(known.x)
+
+
+def test_tensors_inside_whose_first_axis_is_the_batch_times_something():
+    """[N, 3, 4] flattened to [3 N, 4]: cut and joined as whole samples."""
+    w = draw(4, 5)
+    for batch in ("N", 2):
+        text = f"""g (float[{batch},3,4] x) => (float[{batch},5] y) {{
+            r = Reshape(x, flat)
+            h = Tanh(r)
+            k = MatMul(h, w)
+            q = Reshape(k, back)
+            y = ReduceSum<keepdims=0>(q, one) }}"""
+        model = parse(text, w=w, flat=np.array([-1, 4]), back=np.array([-1, 3, 5]), one=np.array([1]))
+        x = draw(3, 3, 4)
+        for method in ("gradient", "integrated_gradients", "smoothgrad"):
+            got = onnxplain.explain(model, x, method, wrt="h", target=1, batch_size=2)
+            expected = np.broadcast_to(w[:, 1], (9, 4)) * (np.tanh(x).reshape(9, 4) if method == "integrated_gradients" else 1)
+            np.testing.assert_allclose(got.attribution, expected, atol=1e-5)
+            if got.delta is not None:
+                assert got.delta.shape == (3,)
+
+
+def test_what_the_batch_shares_is_not_split():
+    feeds = {"a": draw(5, 3), "b": draw(5, 4), "rate": np.float32(2)}
+    whole, split = (onnxplain.explain(two_inputs(), feeds, "gradient", target=0, batch_size=b).attributions for b in (100, 2))
+    np.testing.assert_allclose(split["rate"], whole["rate"], rtol=1e-6)
+    t = np.tanh(feeds["a"] @ draw(3, 4, seed=70))
+    np.testing.assert_allclose(whole["rate"], (t * feeds["b"])[:, 0].sum(), rtol=1e-5)

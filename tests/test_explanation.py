@@ -1,0 +1,54 @@
+"""The result, kept in a file."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import mlp, two_inputs
+
+import onnxplain
+from onnxplain.explanation import jsonable
+
+
+def test_saved_and_loaded(tmp_path):
+    known = mlp()
+    for params in ({"steps": 3, "baseline": np.zeros(3)}, {"method": "gradient"}):
+        result = onnxplain.explain(known.model, known.x, **params)
+        result.save(tmp_path / "result")
+        again = onnxplain.Explanation.load(tmp_path / "result.npz")
+        np.testing.assert_array_equal(again.attribution, result.attribution)
+        np.testing.assert_array_equal(again.target, result.target)
+        np.testing.assert_array_equal(again.inputs["x"], known.x)
+        np.testing.assert_array_equal(again.output["y"], result.output["y"])
+        assert again.method == result.method
+        assert set(again.params) == set(result.params)
+        if result.delta is None:
+            assert again.delta is None
+        else:
+            np.testing.assert_array_equal(again.delta, result.delta)
+
+
+def test_several_attributions(tmp_path):
+    feeds = {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 4), np.float32), "rate": 1.0}
+    result = onnxplain.explain(two_inputs(), feeds, "gradient")
+    result.save(tmp_path / "result.npz")
+    assert list(onnxplain.Explanation.load(tmp_path / "result.npz").attributions) == ["a", "b", "rate"]
+    with pytest.raises(onnxplain.InputError, match="3 attributions"):
+        _ = result.attribution
+
+
+def test_what_is_no_explanation(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "other.npz", a=np.ones(2))
+    for name in ("text.npz", "other.npz", "missing.npz"):
+        with pytest.raises(onnxplain.InputError, match="not an explanation"):
+            onnxplain.Explanation.load(tmp_path / name)
+
+
+def test_parameters_as_json():
+    assert json.loads(json.dumps([np.float32(0.5), np.arange(3), np.zeros(100), slice(1)], default=jsonable)) == [
+        0.5,
+        [0, 1, 2],
+        "array [100]",
+        "slice(None, 1, None)",
+    ]

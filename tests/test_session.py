@@ -1,0 +1,48 @@
+"""Sessions: providers, weights by reference, errors in one line."""
+
+import numpy as np
+import pytest
+
+from onnxplain import InputError, SessionError
+from onnxplain.session import Session, default_providers
+from onnxplain.tape import Tape, Type, op
+
+
+def emitted(dtype=np.float32, n=3):
+    tape = Tape()
+    x = tape.input("x", Type.tensor(dtype, ["N", n]))
+    w = tape.weight("w", np.arange(n, dtype=dtype))
+    return tape.build({"y": op.Relu(x + w), "z": op.Neg(x)})
+
+
+def test_run():
+    session = Session(emitted(), ["CPUExecutionProvider"])
+    assert (session.inputs, session.outputs) == (["x"], ["y", "z"])
+    x = np.array([[-5, 1, 2]], np.float32)
+    got = session.run({"x": x, "ignored": x})
+    np.testing.assert_array_equal(got["y"], [[0, 2, 4]])
+    assert list(session.run({"x": x}, ["z"])) == ["z"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_big_weights_of_any_float_type(dtype):
+    got = Session(emitted(dtype, 5000), ["CPUExecutionProvider"]).run({"x": np.zeros((1, 5000), dtype)})["y"]
+    np.testing.assert_array_equal(got[0], np.arange(5000, dtype=dtype))
+
+
+def test_providers():
+    assert default_providers()[-1] == "CPUExecutionProvider"
+    assert Session(emitted()).providers[-1] == "CPUExecutionProvider"
+    with pytest.raises(InputError, match=r"'Nowhere'.*CPUExecutionProvider"):
+        Session(emitted(), ["Nowhere"])
+
+
+def test_errors_are_one_line(capfd):
+    session = Session(emitted(), ["CPUExecutionProvider"])
+    with pytest.raises(SessionError) as caught:
+        session.run({"x": np.zeros((1, 4), np.float32)})
+    assert "\n" not in str(caught.value)
+    broken = emitted()
+    broken.proto.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(SessionError, match="load"):
+        Session(broken)
