@@ -204,7 +204,7 @@ def backward(
     for node in reversed(flow.nodes):
         arrived = [carried.get(o) for o in node.outputs]
         many = node.operator is not None and node.operator.many
-        if all(g is None for g in arrived) or arrived[0] is None and not many:
+        if all(g is None for g in arrived) or (arrived[0] is None and not many):
             continue
         f = Call(node, env, flow, reference)
         answers = rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)

@@ -262,7 +262,7 @@ class Explainer:
             return values
         padded = self._padded(rows)
         return {
-            k: v if (a := axes[k]) is None or len(padded) == v.shape[a] and len(rows) == v.shape[a] else np.take(v, padded, axis=a) for k, v in values.items()
+            k: v if (a := axes[k]) is None or (len(padded) == v.shape[a] and len(rows) == v.shape[a]) else np.take(v, padded, axis=a) for k, v in values.items()
         }
 
     def _padded(self, rows: range) -> list[int]:

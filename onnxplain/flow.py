@@ -67,7 +67,7 @@ class Flow:
             if len(active) == 1 and active[0] not in node.inputs[2:]:
                 return "linear" if node.op_type != "Einsum" or len(node.inputs) == 2 else None  # a product of constants has no sign of its own
             return "product"
-        if node.kind in ("sum", "product") and len(active) < 2 or node.kind == "linear":  # DeformConv's offsets are no weights
+        if (node.kind in ("sum", "product") and len(active) < 2) or node.kind == "linear":  # DeformConv's offsets are no weights
             return None
         if node.op_type in SPATIAL_MEANS:
             return "avg_pool" if node.op_type != "ReduceMean" or self._spatial(node) else node.kind
@@ -90,7 +90,7 @@ class Flow:
         over = {int(a) % len(shape) for a in axes.numpy().ravel()}
         centred = any(u.op_type == "Sub" and node.inputs[0] in u.inputs for u in self.graph.users.get(node.outputs[0], []))
         first, last = set(range(2, len(shape))), set(range(1, len(shape) - 1))
-        return not centred and (over == first or len(shape) > 3 and over == last)
+        return not centred and (over == first or (len(shape) > 3 and over == last))
 
     # ---- places ----
 
@@ -162,9 +162,7 @@ class Flow:
         """
         known = {n for n, t in self.graph.constants.items() if t.size <= 1 << 16 and t.dtype.is_floating_point() and (t.numpy() >= 0).all()}
         for node in self.graph.nodes:
-            if node.op_type in RECTIFIED or node.op_type in KEEP_SIGN and all(i in known for i in _data(node)):
-                known.update(set(node.outputs).difference(self.wrt))
-            elif node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known:
+            if node.op_type in RECTIFIED or (node.op_type in KEEP_SIGN and all(i in known for i in _data(node))) or (node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known):
                 known.update(set(node.outputs).difference(self.wrt))
         return known
 

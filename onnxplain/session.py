@@ -27,7 +27,7 @@ def default_providers() -> tuple[str, ...]:
 
 
 def _has_gpu() -> bool:
-    return any(os.path.exists(p) for p in ("/dev/nvidia0", "/dev/dxg")) or os.name == "nt" and "CUDA_PATH" in os.environ
+    return any(os.path.exists(p) for p in ("/dev/nvidia0", "/dev/dxg")) or (os.name == "nt" and "CUDA_PATH" in os.environ)
 
 
 def options() -> ort.SessionOptions:

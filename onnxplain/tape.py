@@ -212,7 +212,7 @@ class Tape:
         is_number = isinstance(value, (bool, int, float))
         is_axes = isinstance(value, (list, tuple)) and not value
         value = np.asarray(value, np.int64 if is_axes else None)
-        if is_number and like is not None or like is not None and is_float(value.dtype) and like.type.is_float:
+        if (is_number and like is not None) or (like is not None and is_float(value.dtype) and like.type.is_float):
             value = value.astype(like.dtype)
         if value.size > SMALL:
             return self.weight(name or "constant", value)

@@ -73,7 +73,7 @@ MUTANTS = [
     ("canonical/linear.py", "(old + bias.reshape(-1))", "bias.reshape(-1)", LINEAR),
     ("canonical/layout.py", "array.shape), inverse))", "array.shape), perm))", LAYOUT),
     ("canonical/batch.py", "if own in axes or not axes:", "if not axes:", BATCH),
-    ("canonical/batch.py", "after[0] != size or attribute(", "attribute(", BATCH),
+    ("canonical/batch.py", "if own != 0 or after is None", "if after is None", BATCH),
     ("canonical/batch.py", "if place >= rank - 2:", "if False:", BATCH),
     ("canonical/batch.py", "if a >= 0 and v.shape[a] != 1:", "if False:", BATCH),
     ("canonical/batch.py", "if a == own or", "if", BATCH),

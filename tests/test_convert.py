@@ -183,13 +183,6 @@ def test_all_cases_of_newer_opsets_keep_their_results():
     assert sum(map(check_case, cases)) > 700
 
 
-def test_operators_of_older_opsets_that_have_only_a_body_are_expanded_too():
-    for op_type in sorted(convert.EXPANDED):
-        cases = [c for c in node_cases() if len(c.model.graph.node) == 1 and c.model.graph.node[0].op_type == op_type][:6]
-        assert all(map(check_case, cases))
-        assert op_type not in {n.op_type for c in cases for n in converted(c.model).graph.node}
-
-
 def test_an_operator_without_a_body_is_refused_by_name():
     with pytest.raises(UnsupportedModelError, match=r"opset 21 cannot say .* opset 26 do: BitCast 'y'"):
         converted(parsed("g (float[N] x) => (int32[N] y) { y = BitCast <to = 6> (x) }", 26))

@@ -47,9 +47,9 @@ def kinds(op_type, *operands, shape=("N", 4), weights=(), **attributes):
     n = Net()
     n.shape = list(shape)
     other = n.add("Tanh", "x")
-    names = [v if v == "x" else other if v == "h" else n.array(v, v.dtype) for v in operands] if operands else ["x"]
+    names = [{"x": "x", "h": other}[v] if isinstance(v, str) else n.array(v, v.dtype) for v in operands]
     n.add(op_type, *names, name="y", **attributes)
-    f = flow(n, out_shape=None)
+    f = flow(n, output="y", out_shape=None)
     return f.kind(f.nodes[-1])
 
 

@@ -28,7 +28,7 @@ def symbolic_batch(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     sizes = {v.shape[0] if v.shape is not None else None for v in inputs}
     if len(sizes) != 1 or not isinstance(size := next(iter(sizes)), int):
         return
-    axis: dict[ir.Value, int] = {v: 0 for v in inputs}
+    axis: dict[ir.Value, int] = dict.fromkeys(inputs, 0)
     changes: list[Callable[[], None]] = []
     try:
         for node in model.graph:
@@ -95,7 +95,7 @@ def _follow(node: ir.Node, axis: dict[ir.Value, int], size: int, model: ir.Model
     if is_op(node, *ALONG):
         a = attribute(node, "axis", ALONG[node.op_type]) % rank
         dropped = is_op(node, "ArgMax") and not attribute(node, "keepdims", 1)
-        if a == own or is_op(node, "LayerNormalization") and (a <= own or _reaches_batch(node, own)):
+        if a == own or (is_op(node, "LayerNormalization") and (a <= own or _reaches_batch(node, own))):
             raise _Bound
         return own - (dropped and a < own)
     if is_op(node, "Gemm"):
@@ -136,7 +136,7 @@ def _follow(node: ir.Node, axis: dict[ir.Value, int], size: int, model: ir.Model
         return own if own < a else own - 1 + index.ndim
     if is_op(node, "Pad"):
         pads = _known(node, 1)
-        if len(pads) != 2 * rank or pads[own] or pads[own + rank] or len(node.inputs) > 3 and node.inputs[3] is not None:
+        if len(pads) != 2 * rank or pads[own] or pads[own + rank] or (len(node.inputs) > 3 and node.inputs[3] is not None):
             raise _Bound
         return own
     if is_op(node, "Tile", "Expand"):
@@ -164,7 +164,7 @@ def _aligned(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
         raise _Bound
     place = places.pop()
     if is_op(node, "QuantizeLinear", "DequantizeLinear"):
-        if any(len(v.shape) > 1 or len(v.shape) == 1 and attribute(node, "axis", 1) % rank == place for v in node.inputs[1:] if v is not None):
+        if any(len(v.shape) > 1 or (len(v.shape) == 1 and attribute(node, "axis", 1) % rank == place) for v in node.inputs[1:] if v is not None):
             raise _Bound
         return place
     for v in node.inputs:
@@ -192,7 +192,7 @@ def _matmul(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
     moving, fixed = (a, b) if a in axis else (b, a)
     own = axis[moving]
     contracted = len(moving.shape) - 1 if moving is a else max(0, len(moving.shape) - 2)
-    if own == contracted or len(moving.shape) < 2 or len(fixed.shape) != 2 and own < len(moving.shape) - 2 or len(fixed.shape) < 2 and moving is b:
+    if own == contracted or len(moving.shape) < 2 or (len(fixed.shape) != 2 and own < len(moving.shape) - 2) or (len(fixed.shape) < 2 and moving is b):
         raise _Bound
     return own + rank - len(moving.shape)
 

@@ -107,7 +107,7 @@ def _unmoved(model: ir.Model, value: ir.Value | None, perm: list[int], user: ir.
     array = constant(value)
     if array is None or value.name in keep:
         return False
-    if array.ndim == 0 or array.size == 1 and array.ndim <= 1 or user.op_type == "Clip":
+    if array.ndim == 0 or (array.size == 1 and array.ndim <= 1) or user.op_type == "Clip":
         return value
     if array.ndim > len(perm):
         return False

@@ -21,7 +21,7 @@ def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             continue
         value = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
         bias, width = constant(value), node.inputs[1].shape[1]
-        if bias is None or bias.ndim > 2 or bias.ndim == 2 and bias.shape[0] != 1 or bias.ndim == 0 or bias.shape[-1] not in (1, width):
+        if bias is None or bias.ndim > 2 or (bias.ndim == 2 and bias.shape[0] != 1) or bias.ndim == 0 or bias.shape[-1] not in (1, width):
             continue
         gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], name=node.name, num_outputs=1)
         gemm.outputs[0].type, gemm.outputs[0].shape, gemm.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{node.outputs[0].name}/gemm"
@@ -39,7 +39,7 @@ def bias_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             continue
         channels = int(node.inputs[1].shape[0 if node.op_type == "Conv" else 1]) * (1 if node.op_type == "Conv" else attribute(node, "group", 1))
         given = node.inputs[2] if len(node.inputs) > 2 else None
-        if given is not None and constant(given) is None or names_parameter(node, keep):
+        if (given is not None and constant(given) is None) or names_parameter(node, keep):
             continue
         value, axis = node.outputs[0], 1
         user = sole_user(value, keep)

@@ -33,7 +33,7 @@ def _spell_out_axes(pad: ir.Node) -> None:
     """
     rank = len(pad.inputs[0].shape) if pad.inputs[0] is not None and pad.inputs[0].shape is not None else None
     fuses_well = all(user.op_type == "Conv" for user, _ in pad.outputs[0].uses())
-    if rank is None or fuses_well or len(pad.inputs) > 3 and pad.inputs[3] is not None or pad.graph is None:
+    if rank is None or fuses_well or (len(pad.inputs) > 3 and pad.inputs[3] is not None) or pad.graph is None:
         return
     axes = ir.Value(name=f"{pad.outputs[0].name}/axes", const_value=ir.tensor(np.arange(rank)), type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([rank]))
     pad.graph.register_initializer(axes)
@@ -55,7 +55,7 @@ def _window(node: ir.Node) -> dict[str, Any]:
     auto = given.get("auto_pad", "NOTSET")
     if auto == "VALID":
         full["pads"] = [0] * 2 * n
-    if auto.startswith("SAME") or node.op_type == "ConvTranspose" and given.get("output_shape"):
+    if auto.startswith("SAME") or (node.op_type == "ConvTranspose" and given.get("output_shape")):
         full["pads"] = _same(node, full, auto, given.get("output_shape"))
     return full
 
@@ -79,7 +79,7 @@ def _same(node: ir.Node, full: dict[str, Any], auto: str, output_shape: Any) -> 
             extent = _static(extents[i], node, "the input's extent")
             totals.append(max(0, (-(-extent // s) - 1) * s + reach - extent))
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-    upper = auto == "SAME_UPPER" or node.op_type != "ConvTranspose" and auto != "SAME_LOWER"
+    upper = auto == "SAME_UPPER" or (node.op_type != "ConvTranspose" and auto != "SAME_LOWER")
     return [*small, *large] if upper else [*large, *small]
 
 

@@ -18,7 +18,6 @@ from ..target import mask
 from ..tensors import Tensors
 from ..trace import Watch
 
-
 SEEDS = {
     "one_hot": "one at the target",
     "logit": "the score itself at the target",

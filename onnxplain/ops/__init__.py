@@ -6,8 +6,24 @@ without arguments where making it is dear and may not be needed. Broadcasting, s
 reads are the sweep's concern. The decorator names the kind, by which propagation rules go.
 """
 
+from . import (  # noqa: F401  (they fill OPS)
+    control,
+    elementwise,
+    gather,
+    interpolation,
+    linear,
+    losses,
+    movement,
+    newer,
+    normalization,
+    pooling,
+    quantized,
+    recurrent,
+    reduction,
+    regions,
+    sampling,
+    signal,
+)
 from .registry import KINDS, OPS, Operator
-
-from . import control, elementwise, gather, interpolation, linear, losses, movement, newer, normalization, pooling, quantized, recurrent, reduction, regions, sampling, signal  # noqa: E402, F401  (they fill OPS)
 
 __all__ = ["KINDS", "OPS", "Operator"]

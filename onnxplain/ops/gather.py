@@ -7,7 +7,7 @@ import numpy as np
 from ..tape import op
 from .movement import dims, put_back
 from .registry import selection
-from .shapes import add_at, cast, expand_like, filled, positions, reshape, shape_of, zeros
+from .shapes import add_at, cast, expand_like, filled, positions, reshape, reshape_like, shape_of, zeros
 
 
 @selection

@@ -128,7 +128,7 @@ class DeepLift:
             return gradient if self.rule == "linear" else self._activation(flow, node)
         if kind == "linear" and node.outputs[0] in self._split:
             return self._linear
-        if kind in LINEAR_KINDS or kind != "product" and node.op_type in LINEAR_OPS and _linear_here(flow, node):
+        if kind in LINEAR_KINDS or (kind != "product" and node.op_type in LINEAR_OPS and _linear_here(flow, node)):
             return gradient
         if node.op_type in NODES:
             return NODES[node.op_type]
@@ -145,7 +145,7 @@ class DeepLift:
     def _activation(self, flow: Flow, node: Node):
         maker = flow.graph.producer.get(node.inputs[0])
         alone = maker is not None and len(flow.graph.users.get(node.inputs[0], ())) == 1 and flow.kind(maker) == "linear"
-        wanted = self.rule == "reveal_cancel" or self.rule == "genomics_default" and maker is not None and flow.is_kind(maker, "dense")
+        wanted = self.rule == "reveal_cancel" or (self.rule == "genomics_default" and maker is not None and flow.is_kind(maker, "dense"))
         return (lambda m, f: self._reveal_cancel(m, f)) if alone and wanted and maker in flow.nodes else rescale
 
     def _reveal_cancel(self, m: Var, f: Call) -> Sequence[Cotangent]:
@@ -182,7 +182,7 @@ def _linear_here(flow: Flow, node: Node) -> bool:
     """Whether the node is linear in what is active of it."""
     active = [k for k, i in enumerate(node.inputs) if i in flow.active]
     if node.op_type in ("Mul", "Div", "Where"):
-        return node.op_type == "Where" and 0 not in active or active == [0] or node.op_type == "Mul" and len(active) == 1
+        return (node.op_type == "Where" and 0 not in active) or active == [0] or (node.op_type == "Mul" and len(active) == 1)
     return True
 
 

@@ -29,7 +29,8 @@ APART = [
         {"w": draw(2, 2, 3, 3), "to": np.array([4, 18]), "v": draw(18, 3)},
     ),
     (
-        "g (float[4,6] x) => (float[4,2] y) { r = Reshape(x, to)\n t = Transpose<perm=[1,0,2]>(r)\n u = Transpose<perm=[1,0,2]>(t)\n m = ReduceMax<keepdims=0>(u, one)\n y = Neg(m) }",
+        "g (float[4,6] x) => (float[4,2] y) { r = Reshape(x, to)\n t = Transpose<perm=[1,0,2]>(r)\n "
+        "u = Transpose<perm=[1,0,2]>(t)\n m = ReduceMax<keepdims=0>(u, one)\n y = Neg(m) }",
         {"to": np.array([4, 3, 2])},
     ),
     ("g (float[4,6] x) => (float[4,6] y) { s = Shape(x)\n r = Reshape(x, s)\n y = Neg(r) }", {}),
@@ -44,6 +45,9 @@ APART = [
     ("g (float[4,3,2] x) => (float[4,3,2] y) { y = LayerNormalization<axis=1>(x, s) }", {"s": draw(3, 2)}),
 ]
 MIXED = [
+    ("g (float[4,4] x) => (float[4] y) { y = ReduceMax<keepdims=0>(x, zero) }", {}),
+    ("g (float[4,4] x) => (float[4,4] y) { t = Transpose(x)\n y = Reshape(t, to) }", {"to": np.array([4, 4])}),
+    ("g (float[4,4] x) => (float[4,4] y) { y = MatMul(x, x) }", {}),
     ("g (float[4,3] x) => (float[4,3] y) { m = ReduceMean<keepdims=1>(x, zero)\n y = Sub(x, m) }", {}),
     ("g (float[4,3] x) => (float[4,3] y) { y = Softmax<axis=0>(x) }", {}),
     ("g (float[4,6] x) => (float[4,6] y) { r = Reshape(x, to)\n s = Softmax(r)\n y = Reshape(s, back) }", {"to": np.array([2, 12]), "back": np.array([4, 6])}),
@@ -64,7 +68,9 @@ MIXED = [
     ("g (float[4,1,4] x) => (float[4,1,2] y, int64[4,1,2] i) { y, i = MaxPool<kernel_shape=[2],strides=[2]>(x) }", {}),
     ("g (float[4,3] x) => (float[4,3] y) { q = QuantizeLinear<axis=0>(x, s, z)\n "
         "y = DequantizeLinear<axis=0>(q, s, z) }", {"s": np.abs(draw(4)), "z": np.zeros(4, np.int8)}),
-    ("g (float[1,3] x) => (float[1,3] y) { z = If(yes) <then_branch = a () => (float[1,3] o) { o = CumSum(x, axis0) }, else_branch = b () => (float[1,3] p) { p = Relu(x) }>\n "
+    ("g (float[1,3] x) => (float[1,3] y) { z = If(yes) <then_branch = a () => (float[1,3] o) { o = CumSum(x, axis0) }, "
+        "else_branch = b () => (float[1,3] p) { p = Relu(x) }>\n "
+        ""
         "y = Add(x, z) }", {"yes": np.array(True), "axis0": np.array(0)}),
     ("g (float[4,1,2,2] x) => (float[8,1,2,2] y) { y = Resize(x, , scales) }", {"scales": np.array([2, 1, 1, 1], np.float32)}),
     ("g (float[4,3] x) => (float[8,3] y) { y = Tile(x, twice) }", {"twice": np.array([2, 1])}),

@@ -93,6 +93,37 @@ class Builder:
             bias = [[], [self.weight(n)], [self.weight(1, n)], [self.weight(1)], [self.weight(shape[0], n)], [self.weight(shape[0], 1)]][self.rng.integers(6)]
             self.node("Gemm", [x, w, *bias], (shape[0], n), transB=turned, alpha=float(self.rng.choice([1.0, 0.5])), beta=float(self.rng.choice([1.0, 0.5])))
 
+    def add_channels_last(self, x, shape):
+        """Out of a layout, something there, and back or elsewhere."""
+        if len(shape) < 2:
+            return
+        perm = self.rng.permutation(len(shape)).tolist()
+        back = [perm.index(i) for i in range(len(perm))] if self.rng.random() < 0.8 else perm
+        self.node("Transpose", [x], [shape[p] for p in perm], perm=perm)
+        for _ in range(self.rng.integers(4)):
+            kinds = [self.add_activation, self.add_prelu, self.add_constant_beside, self.add_residual, self.add_transpose]
+            kinds[self.rng.choice(5, p=[0.3, 0.1, 0.4, 0.1, 0.1])](*self.values[-1])
+        name, there = self.values[-1]
+        self.node("Transpose", [name], [there[p] for p in back], perm=back)
+
+    def add_conv_and_more(self, x, shape):
+        """A convolution, perhaps seen through another layout, then a bias or a normalisation."""
+        before = len(self.nodes)
+        [self.add_conv, self.add_conv_transpose][self.rng.integers(2)](x, shape)
+        if len(self.nodes) > before and self.rng.random() < 0.5:
+            self.add_batch_norm(*self.values[-1])
+        elif len(self.nodes) > before:
+            if self.rng.random() < 0.5:
+                self.add_transpose(*self.values[-1])
+            name, there = self.values[-1]
+            axis = int(self.rng.integers(len(there)))
+            self.node("Add", [name, self.weight(*(d if i == axis else 1 for i, d in enumerate(there)))], there)
+
+    def add_norm_and_more(self, x, shape):
+        self.add_batch_norm(x, shape)
+        if len(shape) >= 2:
+            [self.add_conv, self.add_gemm][len(shape) == 2](*self.values[-1])
+
     def add_transpose(self, x, shape):
         if len(shape) < 2:
             return

@@ -1,7 +1,6 @@
 """No rewrite changes a value, whatever the model."""
 
 import numpy as np
-import onnx
 import pytest
 from helpers import plain, rewritten, unchanged
 
@@ -50,7 +49,7 @@ def test_random_models(batch):
 
 def test_the_generator_reaches_every_rewrite():
     seen = set()
-    for seed in range(80):
+    for seed in range(160):
         model, feeds, _ = random_model(seed, 4)
         if valid(model, feeds):
             seen |= {r.split(":")[0] for r in rewritten(model)[0].rewrites}
@@ -62,7 +61,3 @@ def test_the_generator_reaches_every_rewrite():
 def test_many_random_models(batch):
     for seed in range(1000, 2500):
         check(seed, batch)
-
-
-def test_the_models_are_models():
-    onnx.checker.check_model(random_model(3)[0])

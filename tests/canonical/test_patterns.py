@@ -1,0 +1,115 @@
+"""Activations that exporters spell out are recognised, in every spelling, and nothing else is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from helpers import draw, parse, rewritten, unchanged
+
+import onnxplain
+
+HALF, SQRT2, ROOT = np.float32(0.5), np.float32(math.sqrt(2)), np.float32(math.sqrt(2 / math.pi))
+NUMBERS = {
+    **{"half": HALF, "one": np.float32(1), "two": np.float32(2), "three": np.float32(3), "six": np.float32(6), "zero": np.float32(0)},
+    **{"sqrt2": SQRT2, "inverse": np.float32(1 / math.sqrt(2)), "root": ROOT, "cubic": np.float32(0.044715)},
+}
+
+SPELLINGS = {
+    "Swish": ["s = Sigmoid(x)\n y = Mul(x, s)", "s = Sigmoid(x)\n y = Mul(s, x)"],
+    "HardSwish": [
+        "s = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x)\n y = Mul(x, s)",
+        "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",
+        "a = Add(three, x)\n c = Clip(a, zero, six)\n m = Mul(c, x)\n y = Div(m, six)",
+    ],
+    "Gelu": [
+        "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+        "a = Mul(x, inverse)\n e = Erf(a)\n b = Add(one, e)\n h = Mul(half, x)\n y = Mul(h, b)",
+        "a = Mul(inverse, x)\n e = Erf(a)\n b = Add(e, one)\n h = Mul(b, half)\n y = Mul(x, h)",
+        "q = Mul(x, x)\n c = Mul(q, x)\n k = Mul(c, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+        "c = Pow(x, three)\n k = Mul(cubic, c)\n i = Add(k, x)\n r = Mul(root, i)\n t = Tanh(r)\n b = Add(one, t)\n h = Mul(half, x)\n y = Mul(h, b)",
+    ],
+}
+CASES = [(op, text) for op, texts in SPELLINGS.items() for text in texts]
+
+
+def spelled(text, used=NUMBERS, outputs="float[N,4] y"):
+    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return parse(f"g (float[N,4] x) => ({outputs}) {{ {text} }}", **{k: v for k, v in used.items() if k in words})
+
+
+@pytest.mark.parametrize(("op_type", "text"), CASES)
+def test_spellings(op_type, text):
+    x = 3 * draw(3, 4)
+    graph = unchanged(spelled(text), {"x": x}, rewrites=["activations"])
+    assert [n.op_type for n in graph.nodes] == [op_type]
+    assert graph.nodes[0].outputs == ("y",)
+    assert any("activations" in line and op_type in line for line in graph.rewrites)
+
+
+def test_which_gelu_is_told():
+    graph = unchanged(spelled(SPELLINGS["Gelu"][-1]), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert graph.nodes[0].attributes["approximate"] == "tanh"
+    graph = unchanged(spelled(SPELLINGS["Gelu"][0]), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert graph.nodes[0].attributes.get("approximate", "none") == "none"
+
+
+NEARLY = [
+    "s = Sigmoid(x)\n t = Neg(x)\n y = Mul(t, s)",
+    "s = HardSigmoid<alpha = 0.2, beta = 0.5>(x)\n y = Mul(x, s)",
+    "s = HardSigmoid<alpha = 0.16666667, beta = 0.4>(x)\n y = Mul(x, s)",
+    "a = Add(x, three)\n c = Clip(a, zero, three)\n m = Mul(x, c)\n y = Div(m, six)",
+    "a = Add(x, two)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",
+    "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, three)",
+    "a = Div(x, two)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, two)",
+    "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, two)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "t = Neg(x)\n a = Div(t, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "q = Mul(x, x)\n k = Mul(q, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "s = Tanh(x)\n b = Add(s, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+]
+
+
+@pytest.mark.parametrize("text", NEARLY)
+def test_what_only_looks_alike_stays(text):
+    graph = unchanged(spelled(text), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert not {n.op_type for n in graph.nodes} & set(SPELLINGS)
+    assert not graph.rewrites
+
+
+@pytest.mark.parametrize(("op_type", "text"), CASES)
+def test_what_is_named_or_used_elsewhere_stays(op_type, text):
+    inner = text.split(" = ")[0]
+    graph = unchanged(spelled(text), {"x": draw(3, 4)}, rewrites=["activations"], keep=[inner])
+    assert op_type not in {n.op_type for n in graph.nodes}
+    graph = unchanged(spelled(f"{text}\n z = Neg({inner})", outputs="float[N,4] y, float[N,4] z"), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert op_type not in {n.op_type for n in graph.nodes}
+    graph = unchanged(spelled(text, outputs=f"float[N,4] y, float[N,4] {inner}"), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert op_type not in {n.op_type for n in graph.nodes}
+
+
+def test_one_after_another():
+    text = f"a = Sigmoid(x)\n b = Mul(a, x)\n {SPELLINGS['HardSwish'][1].replace('x', 'b').replace('sib', 'six')}"
+    text = text.replace("a = Add", "d = Add").replace("Clip(a", "Clip(d")
+    graph = unchanged(spelled(text), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert [n.op_type for n in graph.nodes] == ["Swish", "HardSwish"]
+
+
+def test_scalars_of_any_rank_are_numbers():
+    wide = {k: v.reshape(1, 1) for k, v in NUMBERS.items()}
+    graph = unchanged(spelled(SPELLINGS["Gelu"][0], wide), {"x": draw(3, 4)}, rewrites=["activations"])
+    assert [n.op_type for n in graph.nodes] == ["Gelu"]
+
+
+@pytest.mark.parametrize(("op_type", "text"), CASES)
+def test_relevance_passes_them_whole(op_type, text):
+    model = spelled(text)
+    x = draw(3, 4)
+    got = onnxplain.explain(model, x, "lrp", composite="epsilon", target=1, relevance="one_hot", providers=["CPUExecutionProvider"]).attribution
+    np.testing.assert_array_equal(got, np.eye(4)[[1] * 3])
+
+
+def test_it_can_be_switched_off():
+    graph, _ = rewritten(spelled(SPELLINGS["Swish"][0]), rewrites=[])
+    assert [n.op_type for n in graph.nodes] == ["Sigmoid", "Mul"]
