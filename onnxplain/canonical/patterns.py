@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, rewrite
+from .registry import attribute, bypass, constant, is_op, new_constant, rewrite
 
 
 @rewrite
@@ -34,6 +34,45 @@ def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
                     if maker is not None and maker.graph is not None and not any(o.uses() for o in maker.outputs):
                         model.graph.remove(maker, safe=True)
                 break
+
+
+@rewrite
+def guarded_softmax(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """A Where that replaces rows of a Softmax, because they are NaN where everything is masked, guards its input too.
+
+    The values stay as they are; the derivative of those rows becomes zero instead of 0 · NaN.
+    """
+    for node in list(model.graph):
+        if not is_op(node, "Where") or node.inputs[0] is None:
+            continue
+        for k in (1, 2):
+            softmax, casts = _softmax_behind(node.inputs[k])
+            if softmax is None or softmax.inputs[0] is None or softmax.inputs[0].dtype is None:
+                continue
+            name, dtype = softmax.outputs[0].name, softmax.inputs[0].dtype.numpy()
+            zero = new_constant(model, f"{name}/zero", np.zeros((), dtype))
+            operands = [node.inputs[0], zero, softmax.inputs[0]] if k == 2 else [node.inputs[0], softmax.inputs[0], zero]
+            guard = ir.node("Where", operands, num_outputs=1)
+            again = ir.node("Softmax", [guard.outputs[0]], {a.name: a.value for a in softmax.attributes.values()}, num_outputs=1)
+            chain = [guard, again]
+            for cast in casts:
+                chain.append(ir.node("Cast", [chain[-1].outputs[0]], {a.name: a.value for a in cast.attributes.values()}, num_outputs=1))
+            sources = [softmax.inputs[0], softmax.outputs[0], *(c.outputs[0] for c in casts)]
+            for new, old in zip(chain, sources):
+                new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = old.type, old.shape, f"{old.name}/guarded"
+            model.graph.insert_before(node, chain)
+            node.replace_input_with(k, chain[-1].outputs[0])
+            log.append(f"guarded_softmax: {softmax.name or name}")
+
+
+def _softmax_behind(value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
+    """The Softmax that a value is, through Casts; and those."""
+    casts: list[ir.Node] = []
+    maker = value.producer() if value is not None else None
+    while is_op(maker, "Cast"):
+        casts.insert(0, maker)
+        maker = maker.inputs[0].producer() if maker.inputs[0] is not None else None
+    return (maker if is_op(maker, "Softmax") else None), casts
 
 
 Found = tuple[str, ir.Value, dict, list[ir.Value]]

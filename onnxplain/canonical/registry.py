@@ -10,7 +10,10 @@ from onnx_ir import convenience
 
 Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
 REWRITES: dict[str, Rewrite] = {}
-ORDER = ("constants", "fold_constants", "symbolic_batch", "activations", "sink_transposes", "matmul_add", "bias_add", "batch_norm", "fuse_batch_norm", "split_batch_norm")
+ORDER = (
+    *("constants", "fold_constants", "symbolic_batch", "activations", "guarded_softmax", "sink_transposes"),
+    *("matmul_add", "bias_add", "batch_norm", "fuse_batch_norm", "split_batch_norm"),
+)
 
 
 def rewrite(function: Rewrite) -> Rewrite:

@@ -21,6 +21,8 @@ def spell_out(model: ir.Model) -> None:
                 node.attributes[name] = ir.Attr(name, kind, value)
             node.attributes.pop("auto_pad", None)
             node.attributes.pop("output_shape", None)
+            if node.attributes.get_int("ceil_mode", 0):
+                _recount(node)
         elif node.op_type == "Pad" and node.domain == "":
             _spell_out_axes(node)
 
@@ -39,6 +41,23 @@ def _spell_out_axes(pad: ir.Node) -> None:
     pad.graph.register_initializer(axes)
     pad.resize_inputs(4)
     pad.replace_input_with(3, axes)
+
+
+def _recount(pool: ir.Node) -> None:
+    """The number of windows under ceil_mode: a last one that would begin in the padding is dropped, which older inference counts."""
+    given = {a.name: a.value for a in pool.attributes.values()}
+    extents, n = _shape(pool.inputs[0], pool)[2:], len(given["kernel_shape"])
+    if not all(isinstance(d, int) for d in extents):
+        return
+    counts = []
+    for i, d in enumerate(extents):
+        begin, stride = given["pads"][i], given["strides"][i]
+        padded = d + begin + given["pads"][i + n]
+        count = -(-(padded - given["dilations"][i] * (given["kernel_shape"][i] - 1) - 1) // stride) + 1
+        counts.append(count - ((count - 1) * stride >= d + begin))
+    for output in pool.outputs:
+        if output.shape is not None:
+            output.shape = ir.Shape([*list(output.shape)[:2], *counts])
 
 
 def _window(node: ir.Node) -> dict[str, Any]:
@@ -78,6 +97,9 @@ def _same(node: ir.Node, full: dict[str, Any], auto: str, output_shape: Any) -> 
         else:
             extent = _static(extents[i], node, "the input's extent")
             totals.append(max(0, (-(-extent // s) - 1) * s + reach - extent))
+    for i, t in enumerate(totals):
+        if t < 0:  # the wanted extent reaches beyond what the windows cover
+            full["output_padding"][i], totals[i] = full["output_padding"][i] - t, 0
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     upper = auto == "SAME_UPPER" or (node.op_type != "ConvTranspose" and auto != "SAME_LOWER")
     return [*small, *large] if upper else [*large, *small]
