@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from .graph import Graph, Node, reads
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
@@ -87,7 +89,7 @@ class Flow:
         axes = self.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
         if shape is None or axes is None or len(shape) < 3:
             return False
-        over = {int(a) % len(shape) for a in axes.numpy().ravel()}
+        over = {int(a) % len(shape) for a in np.ravel(axes.numpy()).tolist()}
         centred = any(u.op_type == "Sub" and node.inputs[0] in u.inputs for u in self.graph.users.get(node.outputs[0], []))
         first, last = set(range(2, len(shape))), set(range(1, len(shape) - 1))
         return not centred and (over == first or (len(shape) > 3 and over == last))
@@ -162,7 +164,8 @@ class Flow:
         """
         known = {n for n, t in self.graph.constants.items() if t.size <= 1 << 16 and t.dtype.is_floating_point() and (t.numpy() >= 0).all()}
         for node in self.graph.nodes:
-            if node.op_type in RECTIFIED or (node.op_type in KEEP_SIGN and all(i in known for i in _data(node))) or (node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known):
+            keeps = node.op_type in KEEP_SIGN and all(i in known for i in _data(node))
+            if keeps or node.op_type in RECTIFIED or (node.op_type == "Clip" and len(node.inputs) > 1 and node.inputs[1] in known):
                 known.update(set(node.outputs).difference(self.wrt))
         return known
 

@@ -75,7 +75,7 @@ class Session:
             values = self._session.run(names, {n: feeds[n] for n in self.inputs})
         except Exception as error:
             raise SessionError(f"ONNX Runtime failed to run the graph: {_line(error)}") from error
-        return dict(zip(names, values))
+        return dict(zip(names, values))  # pyright: ignore[reportReturnType]  (only tensors are fetched)
 
 
 def _map(t: onnx.TensorProto, tensor: ir.ExternalTensor) -> None:

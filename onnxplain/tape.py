@@ -104,7 +104,8 @@ class Var:
     def shape(self) -> tuple[Dim, ...]:
         if self.type.shape is None:
             raise UnsupportedModelError(
-                f"the rank of {self.name!r} is not known to ONNX's shape inference, and a rule needs it. Remedy: export with known ranks, or explain a tensor behind it."
+                f"the rank of {self.name!r} is not known to ONNX's shape inference, and a rule needs it. "
+                "Remedy: export with known ranks, or explain a tensor behind it."
             )
         return self.type.shape
 

@@ -9,6 +9,7 @@ step sizes the two neighbours that agree best are taken: there neither a kink no
 from __future__ import annotations
 
 import argparse
+import itertools
 import pathlib
 import sys
 import time
@@ -60,12 +61,13 @@ def check(path: pathlib.Path, rng: np.random.Generator) -> str:
                     sides.append(sum(y[(i, *np.atleast_1d(t))] for i, t in enumerate(explanation.target)))
                 slopes.append((sides[0] - sides[1]) / (2 * h))
             own = float((gradient.astype(np.float64) * u).sum())
-            gap, slope = min((abs(a - b), b) for a, b in zip(slopes, slopes[1:]))
+            gap, slope = min((abs(a - b), b) for a, b in itertools.pairwise(slopes))
             if gap < 0.05 * max(abs(slope), abs(own)):
                 told += 1
                 worst = max(worst, (abs(own - slope) - gap) / max(abs(own), abs(slope)))
     verdict = "ok  " if worst < 0.03 and told else "FAIL"
-    return f"{verdict} worst {max(worst, 0):.1e} over {told} directions, {', '.join(f'{n}{list(g.shape)}' for n, g in explanation.attributions.items())}, {seconds:.1f} s"
+    shapes = ", ".join(f"{n}{list(g.shape)}" for n, g in explanation.attributions.items())
+    return f"{verdict} worst {max(worst, 0):.1e} over {told} directions, {shapes}, {seconds:.1f} s"
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from ..graph import Graph
-from . import batch, batch_norm, constants, layout, linear, patterns  # noqa: F401  (they fill REWRITES, in this order)
+from . import batch, batch_norm, constants, layer_norm, layout, linear, patterns  # noqa: F401  (they fill REWRITES, in this order)
 from .recurrent import time_first
 from .registry import ORDER, REWRITES
 from .windows import spell_out

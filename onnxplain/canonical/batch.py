@@ -60,7 +60,8 @@ ALIKE = {
 }
 """Their axis 0 is the batch by definition."""
 ELEMENTWISE = {
-    *("Relu", "LeakyRelu", "ThresholdedRelu", "PRelu", "Elu", "Celu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSigmoid", "HardSwish", "Gelu", "Mish"),
+    *("Relu", "LeakyRelu", "ThresholdedRelu", "PRelu", "Elu", "Celu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSigmoid"),
+    *("HardSwish", "Gelu", "Mish", "Swish"),
     *("Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Abs", "Erf", "Sin", "Cos", "Clip", "Identity", "Cast", "Dropout", "Not", "Sign", "Floor", "Ceil", "Round"),
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Where", "Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or"),
     *("QuantizeLinear", "DequantizeLinear"),

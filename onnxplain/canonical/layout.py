@@ -69,7 +69,8 @@ def _sinks(model: ir.Model, node: ir.Node, keep: Collection[str]) -> bool:
     inverse = [perm.index(i) for i in range(len(perm))]
     old = user.outputs[0]
     shape = None if old.shape is None else ir.Shape([old.shape[i] for i in inverse])
-    inner = ir.node(user.op_type, [v() if callable(v) else v for v in inputs], {a.name: a.value for a in user.attributes.values()}, name=user.name, num_outputs=1)
+    attributes = {a.name: a.value for a in user.attributes.values()}
+    inner = ir.node(user.op_type, [v() if callable(v) else v for v in inputs], attributes, name=user.name, num_outputs=1)
     inner.outputs[0].type, inner.outputs[0].shape, inner.outputs[0].name = old.type, shape, f"{old.name}/moved"
     back = ir.node("Transpose", [inner.outputs[0]], {"perm": perm}, num_outputs=1)
     back.outputs[0].type, back.outputs[0].shape = old.type, old.shape

@@ -22,6 +22,8 @@ def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             found = recognise(node)
             if found is not None:
                 op_type, x, attributes, inner = found
+                if x.shape is None or node.outputs[0].shape is None or len(x.shape) != len(node.outputs[0].shape):
+                    continue  # a number of higher rank widens the result
                 if any(v.name in keep or v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
                     continue
                 new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
@@ -119,7 +121,8 @@ def _hard_swish(node: ir.Node) -> Found | None:
         product = node.inputs[0].producer()
         for x, clipped in _either(product):
             clip = clipped.producer()
-            if is_op(clip, "Clip") and len(clip.inputs) == 3 and _is_zero(clip.inputs[1]) and _is(clip.inputs[2], 6) and is_op(clip.inputs[0].producer(), "Add"):
+            to_six = is_op(clip, "Clip") and len(clip.inputs) == 3 and _is_zero(clip.inputs[1]) and _is(clip.inputs[2], 6)
+            if to_six and is_op(clip.inputs[0].producer(), "Add"):
                 add = clip.inputs[0].producer()
                 if any(a is x and _is(b, 3) for a, b in _either(add)):
                     return "HardSwish", x, {}, [node.inputs[0], clipped, clip.inputs[0]]

@@ -11,7 +11,7 @@ from onnx_ir import convenience
 Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
 REWRITES: dict[str, Rewrite] = {}
 ORDER = (
-    *("constants", "fold_constants", "symbolic_batch", "activations", "guarded_softmax", "sink_transposes"),
+    *("constants", "fold_constants", "symbolic_batch", "activations", "layer_norm", "guarded_softmax", "sink_transposes"),
     *("matmul_add", "bias_add", "batch_norm", "fuse_batch_norm", "split_batch_norm"),
 )
 
@@ -72,5 +72,3 @@ def attribute(node: ir.Node, name: str, default):
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """Whether the node is one of these standard operators."""
     return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
-
-

@@ -113,5 +113,8 @@ def _shape(value: ir.Value | None, node: ir.Node) -> list[Any]:
 
 def _static(dim: Any, node: ir.Node, what: str) -> int:
     if not isinstance(dim, int):
-        raise UnsupportedModelError(f"{node.op_type} {node.name or node.outputs[0].name!r} has auto_pad and strides over an extent known only at run time ({what} is {dim}). Remedy: export with explicit pads or a fixed size.")
+        raise UnsupportedModelError(
+            f"{node.op_type} {node.name or node.outputs[0].name!r} has auto_pad and strides over an extent known only at run time "
+            f"({what} is {dim}). Remedy: export with explicit pads or a fixed size."
+        )
     return dim

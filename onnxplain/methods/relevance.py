@@ -91,13 +91,16 @@ class LRP(Method, name="lrp"):
 
 def _before(rows: tuple, function: Callable) -> Rules:
     """Rows first, then a user's own function."""
+
     def choose_rule(flow, node):
         rule = next((rule for fits, rule in rows if fits(flow, node)), None) or function(flow, node)
         if not callable(rule):
-            raise UnsupportedModelError(f"the composite's function has no rule for {node}, it answers {rule!r}. Remedy: return one, such as onnxplain.backward.gradient.")
+            raise UnsupportedModelError(
+                f"the composite's function has no rule for {node}, it answers {rule!r}. Remedy: return one, such as onnxplain.backward.gradient."
+            )
         return rule
 
-    return choose_rule
+    return choose_rule  # pyright: ignore[reportReturnType]  (what a user's function answers is checked there)
 
 
 @dataclass(frozen=True)

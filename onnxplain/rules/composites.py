@@ -267,7 +267,7 @@ def row(given: Any, rule: Params) -> Row:
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 2:
         fits, answer = given
         if callable(fits) and (callable(answer) or isinstance(answer, str)):
-            return fits, rule(answer) if isinstance(answer, str) else answer
+            return fits, rule(answer) if isinstance(answer, str) else answer  # pyright: ignore[reportReturnType]  (callables are rules)
     raise InputError(f"a rule's row is a pair (condition, rule) or a dict with the key 'rule', got {given!r}")
 
 
@@ -294,5 +294,3 @@ def _kind(name: str) -> Condition:
     from ..ops import KINDS
 
     return kind(choose("kind", name, [*KINDS, "conv", "dense", "relu"]))
-
-

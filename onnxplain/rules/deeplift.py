@@ -138,7 +138,8 @@ class DeepLift:
             return maximum
         if node.op_type == "Pow" and len([i for i in node.inputs if i in flow.active]) == 1:
             return rescale
-        raise UnsupportedModelError(f"deeplift has no rule for {node}. Remedy: explain a tensor behind it (wrt=…) or before it (output=…), or use another method.")
+        remedy = "explain a tensor behind it (wrt=…) or before it (output=…), or use another method"
+        raise UnsupportedModelError(f"deeplift has no rule for {node}. Remedy: {remedy}.")
 
     # ---- RevealCancel: an activation and the linear layer before it together ----
 

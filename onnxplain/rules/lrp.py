@@ -79,8 +79,8 @@ def carry(s: Var, *parts: Part | None, by_input: bool = True) -> list[Cotangent]
     for p in parts:
         if p is not None and p.pull is not None:
             pulled = p.pull(s)
-            shares = [x * d if x is not None and d is not None else None for x, d in zip(p.x, pulled)] if by_input else pulled
-            total = [_plus(a, b) for a, b in zip(total, shares)] if total else shares
+            shares: Sequence[Cotangent] = [x * d if x is not None and d is not None else None for x, d in zip(p.x, pulled)] if by_input else pulled
+            total = [_plus(a, b) for a, b in zip(total, shares)] if total else list(shares)
     return total
 
 

@@ -1,6 +1,6 @@
 """Time explanations in forward passes of ONNX Runtime, interleaved in one run, and how long an Explainer takes to be ready.
 
-    python scripts/benchmarks/cost.py vgg16 resnet50 --method gradient guided_backprop --batch 4 --repeats 7
+python scripts/benchmarks/cost.py vgg16 resnet50 --method gradient guided_backprop --batch 4 --repeats 7
 """
 
 from __future__ import annotations
@@ -48,10 +48,12 @@ def measure(name: str, methods: list[tuple[str, dict]], batch: int, repeats: int
             for label, action in actions.items():
                 times[label].append(timed(action))
         base = float(np.median(times["forward"][1:]))
-        print(f"{name}, batch {batch}: forward {1e3 * base:.0f} ms; load {np.median(loads):.2f} s, Explainer ready {np.median(readies):.2f} s = {np.median(readies) / np.median(loads):.2f} x")
+        load_s, ready_s = np.median(loads), np.median(readies)
+        print(f"{name}, batch {batch}: forward {1e3 * base:.0f} ms; load {load_s:.2f} s, Explainer ready {ready_s:.2f} s = {ready_s / load_s:.2f} x")
         for label in sessions:
             ratios = [t / f for t, f in zip(times[label][1:], times["forward"][1:])]
-            print(f"    {label:50s} {1e3 * np.median(times[label][1:]):7.0f} ms   {np.median(ratios):.2f} x  ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+            middle = 1e3 * np.median(times[label][1:])
+            print(f"    {label:50s} {middle:7.0f} ms   {np.median(ratios):.2f} x  ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Time the emission of gradients for deep graphs: it must grow linearly with the number of nodes.
 
-    python scripts/benchmarks/emission.py [--nodes 1000 3000 10000]
+python scripts/benchmarks/emission.py [--nodes 1000 3000 10000]
 """
 
 from __future__ import annotations

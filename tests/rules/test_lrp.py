@@ -10,7 +10,7 @@ import onnxplain
 from onnxplain.backward import backward
 from onnxplain.question import Question
 from onnxplain.rules import CONVENTIONS, RULES, Composite, Params, row
-from onnxplain.rules.conditions import anything, is_a
+from onnxplain.rules.conditions import is_a
 from onnxplain.tape import Tape
 
 from . import dense

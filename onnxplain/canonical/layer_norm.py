@@ -1,0 +1,112 @@
+"""Layer normalisation that exporters spell out in elementary nodes, recognised as the one operator that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx_ir as ir
+
+from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, rewrite, sole_user
+
+
+@rewrite
+def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """(x − mean) / √(variance + ε), times a constant, plus a constant, over the last axes is LayerNormalization."""
+    for node in list(model.graph):
+        found = _standardised(node)
+        if found is None:
+            continue
+        x, epsilon, extents, inner = found
+        makers = [n for v in inner if (n := v.producer()) is not None]
+        if any(v.name in keep or v.is_graph_output() or any(u not in (*makers, node) for u, _ in v.uses()) for v in inner):
+            continue
+        last, scale, shift = node, np.ones(extents, x.dtype.numpy() if x.dtype is not None else np.float32), None
+        user = sole_user(node.outputs[0], keep)
+        if is_op(user, "Mul") and (given := _along(user, node.outputs[0], extents)) is not None and not _named(user, keep):
+            last, scale = user, given
+            user = sole_user(last.outputs[0], keep)
+        if is_op(user, "Add") and (given := _along(user, last.outputs[0], extents)) is not None and not _named(user, keep):
+            last, shift = user, given
+        name, end = node.outputs[0].name, last.outputs[0]
+        parameters = [new_constant(model, f"{name}/{k}", v) for k, v in (("scale", scale), ("shift", shift)) if v is not None]
+        new = ir.node("LayerNormalization", [x, *parameters], {"axis": -len(extents), "epsilon": epsilon}, name=node.name, num_outputs=1)
+        new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = end.type, end.shape, f"{end.name}/whole"
+        model.graph.insert_before(last, new)
+        log.append(f"layer_norm: {node.name or name} and what is around it are one LayerNormalization")
+        gone = _chain(node, last)
+        bypass(model, last, new.outputs[0])
+        for maker in (*gone[::-1], *makers):
+            if maker.graph is not None and not any(o.uses() for o in maker.outputs):
+                model.graph.remove(maker, safe=True)
+
+
+def _standardised(node: ir.Node) -> tuple[ir.Value, float, list[int], list[ir.Value]] | None:
+    """x, ε, the extents of the normalised axes and the values inside, where the node divides a centred x by its deviation."""
+    if not is_op(node, "Div", "Mul") or None in node.inputs[:2]:
+        return None
+    centred, root = node.inputs[:2]
+    inner = [centred, root]
+    if is_op(node, "Mul"):
+        centred, root = (centred, root) if is_op(root.producer(), "Reciprocal") else (root, centred)
+        if not is_op(root.producer(), "Reciprocal"):
+            return None
+        root = root.producer().inputs[0]
+        inner.append(root)
+    if not is_op(root.producer(), "Sqrt") or not is_op(centred.producer(), "Sub"):
+        return None
+    total = root.producer().inputs[0]
+    inner.append(total)
+    if not is_op(total.producer(), "Add"):
+        return None
+    a, b = total.producer().inputs
+    variance, epsilon = (a, constant(b)) if constant(b) is not None else (b, constant(a))
+    x, mean = centred.producer().inputs
+    extents = _mean_of(mean, x)
+    if epsilon is None or epsilon.size != 1 or extents is None or variance is None or not is_op(variance.producer(), "ReduceMean"):
+        return None
+    square = variance.producer().inputs[0]
+    if _mean_of(variance, square) != extents or not _is_square(square.producer(), centred):
+        return None
+    return x, float(epsilon.reshape(-1)[0]), extents, [*inner, variance, mean, square]
+
+
+def _mean_of(mean: ir.Value | None, x: ir.Value | None) -> list[int] | None:
+    """The extents of the last axes, if the value is x's mean over them."""
+    maker = mean.producer() if mean is not None else None
+    if not is_op(maker, "ReduceMean") or maker.inputs[0] is not x or x.shape is None or not attribute(maker, "keepdims", 1) or len(maker.inputs) < 2:
+        return None
+    axes, rank = constant(maker.inputs[1]), len(x.shape)
+    if axes is None or sorted(int(a) % rank for a in axes.reshape(-1)) != list(range(rank - axes.size, rank)) or axes.size == rank:
+        return None
+    extents = list(x.shape)[rank - axes.size :]
+    return [int(d) for d in extents] if all(isinstance(d, int) for d in extents) else None
+
+
+def _is_square(node: ir.Node | None, x: ir.Value) -> bool:
+    if is_op(node, "Pow"):
+        power = constant(node.inputs[1])
+        return node.inputs[0] is x and power is not None and power.size == 1 and float(power.reshape(-1)[0]) == 2
+    return is_op(node, "Mul") and node.inputs[0] is x and node.inputs[1] is x
+
+
+def _along(node: ir.Node, value: ir.Value, extents: list[int]) -> np.ndarray | None:
+    """The constant operand beside `value`, as one number for each element that is normalised together."""
+    array = constant(node.inputs[1] if node.inputs[0] is value else node.inputs[0])
+    if array is None or any(d != 1 for d in array.shape[: max(0, array.ndim - len(extents))]) or array.ndim > len(value.shape or ()):
+        return None
+    trailing = array.reshape(array.shape[max(0, array.ndim - len(extents)) :])
+    return np.ascontiguousarray(np.broadcast_to(trailing, extents))
+
+
+def _named(node: ir.Node, keep: Collection[str]) -> bool:
+    return names_parameter(node, keep) or node.inputs[0] is not None and node.inputs[0].name in keep
+
+
+def _chain(first: ir.Node, last: ir.Node) -> list[ir.Node]:
+    """The nodes from the first to just before the last, each the only user of the one before."""
+    chain = []
+    while first is not last:
+        chain.append(first)
+        first = next(iter(first.outputs[0].uses()))[0]
+    return chain

@@ -1,0 +1,97 @@
+"""Layer normalisation spelled out is recognised, and nothing that only looks alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import draw, parse, rewritten, unchanged
+
+import onnxplain
+
+CORE = "m = ReduceMean(x, ax)\n d = Sub(x, m)\n q = Pow(d, two)\n v = ReduceMean(q, ax)\n e = Add(v, eps)\n r = Sqrt(e)\n"
+MULTIPLIED = "m = ReduceMean(x, ax)\n d = Sub(x, m)\n q = Mul(d, d)\n v = ReduceMean(q, ax)\n e = Add(eps, v)\n r = Sqrt(e)\n i = Reciprocal(r)\n"
+WEIGHTS = {
+    **{"ax": np.int64([-1]), "two": np.float32(2), "eps": np.float32(1e-3), "three": np.float32(3), "first": np.int64([1])},
+    **{"g": draw(4, seed=1) + 1, "b": draw(4, seed=2), "wide": draw(1, 1, 4, seed=3), "one": np.float32([1.5]), "rows": draw(3, 1, seed=4)},
+    **{"both": np.int64([1, 2]), "gg": draw(3, 4, seed=5), "w": draw(4, 3, seed=6)},
+}
+SPELLINGS = [
+    CORE + "y = Div(d, r)",
+    CORE + "n = Div(d, r)\n s = Mul(n, g)\n y = Add(s, b)",
+    CORE + "n = Div(d, r)\n s = Mul(g, n)\n y = Add(b, s)",
+    CORE + "n = Div(d, r)\n y = Mul(n, wide)",
+    CORE + "n = Div(d, r)\n y = Add(n, one)",
+    MULTIPLIED + "n = Mul(d, i)\n s = Mul(n, g)\n y = Add(s, b)",
+    MULTIPLIED + "y = Mul(i, d)",
+    CORE.replace("ax", "both") + "n = Div(d, r)\n s = Mul(n, gg)\n y = Add(s, b)",
+]
+
+
+def spelled(text, outputs="float[N,3,4] y"):
+    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return parse(f"g (float[N,3,4] x) => ({outputs}) {{ {text} }}", **{k: v for k, v in WEIGHTS.items() if k in words})
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_spellings(text):
+    graph = unchanged(spelled(text), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
+    assert [n.op_type for n in graph.nodes] == ["LayerNormalization"]
+    assert graph.nodes[0].outputs == ("y",)
+    assert any("LayerNormalization" in line for line in graph.rewrites)
+
+
+NEARLY = [
+    CORE.replace("m = ReduceMean(x, ax)", "m = ReduceMean(x, first)") + "y = Div(d, r)",
+    CORE.replace("ax", "first") + "y = Div(d, r)",
+    CORE.replace("Pow(d, two)", "Pow(d, three)") + "y = Div(d, r)",
+    CORE.replace("Pow(d, two)", "Pow(x, two)") + "y = Div(d, r)",
+    CORE.replace("Sub(x, m)", "Sub(m, x)") + "y = Div(d, r)",
+    CORE.replace("Sub(x, m)", "Add(x, m)") + "y = Div(d, r)",
+    CORE + "y = Div(x, r)",
+    CORE + "y = Mul(d, r)",
+    CORE.replace("Sqrt", "Exp") + "y = Div(d, r)",
+]
+
+
+@pytest.mark.parametrize("text", NEARLY)
+def test_what_only_looks_alike_stays(text):
+    graph = unchanged(spelled(text), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
+    assert not graph.rewrites
+
+
+def test_what_follows_but_is_no_parameter_stays_outside():
+    graph = unchanged(spelled(CORE + "n = Div(d, r)\n y = Mul(n, rows)"), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
+    assert [n.op_type for n in graph.nodes] == ["LayerNormalization", "Mul"]
+    graph = unchanged(spelled(CORE + "n = Div(d, r)\n y = Mul(n, n)"), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
+    assert [n.op_type for n in graph.nodes] == ["LayerNormalization", "Mul"]
+    graph = unchanged(spelled(CORE + "n = Div(d, r)\n y = MatMul(n, w)", "float[N,3,3] y"), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
+    assert [n.op_type for n in graph.nodes] == ["LayerNormalization", "MatMul"]
+
+
+@pytest.mark.parametrize("name", ["m", "d", "v", "r", "n", "s", "g", "b"])
+def test_what_is_named_survives(name):
+    model = spelled(SPELLINGS[1])
+    keep = [name] if name not in ("g", "b") else []
+    graph = unchanged(model, {"x": draw(2, 3, 4)}, rewrites=["layer_norm"], keep=keep)
+    if name in ("m", "d", "v", "r"):
+        assert not graph.rewrites
+    elif keep:
+        assert graph.nodes[0].outputs == (name,)
+    else:
+        graph, _ = rewritten(model, rewrites=["layer_norm"], keep=[name])
+        assert name in graph.constants
+
+
+def test_what_is_used_elsewhere_stays():
+    model = spelled(SPELLINGS[1] + "\n z = Neg(d)", "float[N,3,4] y, float[N,3,4] z")
+    assert not unchanged(model, {"x": draw(2, 3, 4)}, rewrites=["layer_norm"]).rewrites
+
+
+@pytest.mark.parametrize("text", [SPELLINGS[1], SPELLINGS[5]])
+def test_gradients_stay_and_relevance_passes(text):
+    x, cpu = draw(2, 3, 4, seed=7), ["CPUExecutionProvider"]
+    target = draw(2, 3, 4, seed=8)
+    whole, parts = (onnxplain.explain(onnxplain.load(spelled(text), rewrites=r), x, "gradient", target=target, providers=cpu).attribution for r in (["layer_norm"], []))
+    np.testing.assert_allclose(whole, parts, atol=1e-4 * np.abs(parts).max())
+    passed = onnxplain.explain(spelled(text), x, "lrp", composite="cp_lrp", relevance="one_hot", target=target, providers=cpu).attribution
+    np.testing.assert_array_equal(passed, target)
