@@ -94,8 +94,10 @@ class Call:
         assert operator is not None
         at = operator.bias if self.flow.kind(self.node) == "linear" else None
         has_bias = bias and at is not None and len(self.inputs) > at and self.inputs[at] is not None
+        added = self.flow.bias(self.node) if bias else None
         if all(v is None for v in x):
-            return Part(x, self._bias(m or _same), None) if has_bias else None
+            whole = self._bias(m or _same) if has_bias else (m or _same)(self.env[added]) if added is not None else None
+            return Part(x, whole, None) if whole is not None else None
         inputs: list[Var | None] = list(self.inputs)
         bare = len(self.active) == sum(v is not None and v.type.is_float for v in self.inputs)  # sums and averages: the weights are ones
         scale: list[Var | None] = []
@@ -109,6 +111,7 @@ class Call:
             inputs[at] = None
         y = self.node(*inputs)
         z = y[0] if isinstance(y, tuple) else y
+        z = z if added is None else z + (m or _same)(self.env[added])
         at_x = [self.inputs[k] if k in self.active else v for k, v in enumerate(inputs)]
         return Part(x, typed(z, self.y), lambda s: [_times(d, c) if d is not None else None for d, c in zip(self._pull((s,), (self.y,), at_x), scale)])
 

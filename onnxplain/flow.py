@@ -87,12 +87,13 @@ class Flow:
         """Whether a mean runs over the spatial axes; one that is subtracted again normalises."""
         shape = self.graph.types[node.inputs[0]].shape
         axes = self.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        if shape is None or axes is None or len(shape) < 3:
+        rank = 0 if shape is None else len(shape)
+        if axes is None or rank < 3:
             return False
-        over = {int(a) % len(shape) for a in np.ravel(axes.numpy()).tolist()}
+        over = {int(a) % rank for a in np.ravel(axes.numpy()).tolist()}
         centred = any(u.op_type == "Sub" and node.inputs[0] in u.inputs for u in self.graph.users.get(node.outputs[0], []))
-        first, last = set(range(2, len(shape))), set(range(1, len(shape) - 1))
-        return not centred and (over == first or (len(shape) > 3 and over == last))
+        first, last = set(range(2, rank)), set(range(1, rank - 1))
+        return not centred and (over == first or (rank > 3 and over == last))
 
     # ---- places ----
 
@@ -153,6 +154,16 @@ class Flow:
         while maker is not None and maker.op_type in (*SHAPING, "Dropout", "Expand"):
             maker = self.graph.producer.get(maker.inputs[0])
         return maker is not None and maker.op_type in GATES
+
+    def bias(self, node: Node) -> str | None:
+        """What the only reader of a product with a constant adds to it: its bias, where a Gemm cannot hold it."""
+        if node.op_type not in ("MatMul", "Einsum") or self.kind(node) != "linear" or node.outputs[0] in self.outputs:
+            return None
+        reader, *others = self.graph.users[node.outputs[0]]
+        shapes = [self.graph.types[n.outputs[0]].shape for n in (node, reader)]
+        if others or reader.op_type != "Add" or self.kind(reader) is not None or shapes[0] is None or shapes[0] != shapes[1]:
+            return None
+        return reader.inputs[1] if reader.inputs[0] == node.outputs[0] else reader.inputs[0]
 
     # ---- signs ----
 

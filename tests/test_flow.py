@@ -24,7 +24,8 @@ def test_only_what_leads_to_the_score_is_on_the_way():
     h = n.conv("x", 3, 4)
     n.add("Sigmoid", h)  # leads nowhere
     size = n.add("Shape", h)  # carries no derivative
-    flat = n.add("Reshape", n.add("Relu", h), n.add("Concat", n.add("Slice", size, n.array([0], np.int64), n.array([1], np.int64)), n.array([-1], np.int64), axis=0))
+    batch = n.add("Slice", size, n.array([0], np.int64), n.array([1], np.int64))
+    flat = n.add("Reshape", n.add("Relu", h), n.add("Concat", batch, n.array([-1], np.int64), axis=0))
     n.add("Gemm", flat, n.weight(5, 256), name="y", transB=1)
     f = flow(n)
     assert [m.op_type for m in f.nodes] == ["Conv", "Relu", "Reshape", "Gemm"]

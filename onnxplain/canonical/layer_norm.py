@@ -100,7 +100,7 @@ def _along(node: ir.Node, value: ir.Value, extents: list[int]) -> np.ndarray | N
 
 
 def _named(node: ir.Node, keep: Collection[str]) -> bool:
-    return names_parameter(node, keep) or node.inputs[0] is not None and node.inputs[0].name in keep
+    return names_parameter(node, keep) or (node.inputs[0] is not None and node.inputs[0].name in keep)
 
 
 def _chain(first: ir.Node, last: ir.Node) -> list[ir.Node]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..tape import Var, op
+from ..tape import Dim, Var, op
 from .registry import linear, movement, product
 from .shapes import dim, mT, reshape, reshape_like, shape_of, typed
 
@@ -126,13 +126,16 @@ def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, di
     n = len(strides)
     begin, end = pads[:n], pads[n:]
     reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations)]
-    if all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
+    extent, cells = x.shape[2:], g.shape[2:]
+    static = all(isinstance(d, int) for d in (*extent, *cells))
+    if all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group) and (all(s == 1 for s in strides) or (static and n <= 2)):
+        # With the flipped kernel, at a stride of one: a stride puts zeros between the cells of g.
+        window = dict(pads=[r - p for p, r in zip(pads, reach * 2)], dilations=dilations, group=group)
         flipped = _flip(_swap_channels(w, group), n)
-        turned = [r - p for p, r in zip(pads, reach * 2)]
-        return typed(op.Conv(g, flipped, pads=turned, dilations=dilations, group=group), x)
-    extent = x.shape[2:]
-    if not any(reach) and not any(pads) and _worth_flipping(w, group) and all(isinstance(d, int) for d in (*extent, *g.shape[2:])):
-        return _spread(op.Conv(g, _swap_channels(w, group), group=group), strides, x)
+        if any(reach):
+            wide = [int(d or 0) + p + q - r for d, p, q, r in zip(extent, begin, end, reach)] if static else []
+            return typed(op.Conv(_spread(g, strides, wide), flipped, **window), x)
+        return typed(_spread(op.Conv(g, flipped, **window), strides, list(extent)), x)
     if all(isinstance(d, int) for d in extent):
         rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
         return typed(op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest), x)
@@ -142,12 +145,17 @@ def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, di
     return typed(op.Slice(wide, list(begin), shape_of(x, 2) + np.array(begin), axes), x)
 
 
-def _spread(v: Var, strides: Sequence[int], x: Var) -> Var:
-    """Each cell of v at every stride-th cell of x, zeros between: half the time of a ConvTranspose with a kernel of one."""
-    cells = [int(d or 0) for d in v.shape[2:]]
-    apart = op.Reshape(v, [0, 0, *(k for d in cells for k in (d, 1))])
-    wide = op.Pad(apart, [*[0] * (apart.rank + 2), *(k for s in strides for k in (0, s - 1))])
-    return _crop(op.Reshape(wide, [0, 0, *(d * s for d, s in zip(cells, strides))]), x)
+def _spread(v: Var, strides: Sequence[int], extent: Sequence[Dim]) -> Var:
+    """Each cell of v at every stride-th cell of a wider map, zeros between: products with constant matrices, the fastest way on CPU."""
+    for axis, (s, d) in enumerate(zip(strides, extent), 2):
+        if s > 1:
+            cells = int(v.shape[axis] or 0)
+            m = np.zeros((cells, int(d or 0)))
+            m[np.arange(cells), s * np.arange(cells)] = 1
+            last = axis == v.rank - 1
+            places = v.tape.constant(m if last else m.T, v)
+            v = v @ places if last else places @ v
+    return v
 
 
 def _worth_flipping(w: Var, group: int) -> bool:

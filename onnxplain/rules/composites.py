@@ -14,7 +14,7 @@ from ..backward import Rule
 from ..errors import InputError, UnsupportedModelError, choose
 from ..flow import Flow
 from ..graph import Node
-from .conditions import Condition, all_of, anything, by_constant, fed_by_input, first, index, is_a, kind, makes
+from .conditions import Condition, adds_bias, all_of, anything, by_constant, fed_by_input, first, index, is_a, kind, makes
 from .lrp import RULES, Stabilizer
 
 Row = tuple[Condition, Rule]
@@ -44,11 +44,16 @@ class Params:
         table = CONVENTIONS[self.convention]
         known = {f.name for f in fields(cls)}
         values = {k: v for k, v in table["*"].items() if k in known} | table.get(name, {}) | own
-        given = {k: v for k, v in self.given.items() if k in known and v is not None}
+        given = {k: v for k, v in self.given.items() if k in known and v is not None and _fits(name, k, v)}
         if name == "alpha_beta":  # one of the two tells the other
             given = {**({"beta": given["alpha"] - 1} if "alpha" in given else {}), **({"alpha": given["beta"] + 1} if "beta" in given else {}), **given}
         values |= given
         return cls(**{k: stabilizer(v) if k in ("stabilizer", "epsilon") else v for k, v in values.items()})
+
+
+def _fits(name: str, key: str, value: Any) -> bool:
+    """alpha_beta's alpha and beta are numbers, those of alpha_beta_x pairs."""
+    return key not in ("alpha", "beta") or isinstance(value, Sequence) == (name == "alpha_beta_x")
 
 
 def stabilizer(value: Any) -> Any:
@@ -194,6 +199,7 @@ def _conserving(rule: Params, product: str) -> list[Row]:
     """What keeps relevance at every node; constants that are added absorb their share, as biases do."""
     return [
         (kind("linear"), rule("epsilon")),
+        (adds_bias, rule("gradient")),
         *((k, rule("norm")) for k in (kind("sum"), kind("avg_pool"), is_a("Add", "Sub", "Sum", "Mean", "ReduceMean", "ReduceSum"))),
         *((k, rule(product)) for k in (kind("product"), by_constant)),
         *((k, rule("pass")) for k in (kind("activation"), kind("normalization"), is_a("Pow"))),
@@ -279,6 +285,8 @@ def _from_dict(given: dict[str, Any], rule: Params) -> Row:
     known = [f.name for f in fields(RULES[choose("rule", name, RULES)])]
     for key in values:
         choose(f"parameter of the rule {name}", key, [*known, *CONDITIONS, "bias"])
+        if not _fits(name, key, values[key]):
+            raise InputError(f"{key} of the rule {name} must be {'two numbers' if name == 'alpha_beta_x' else 'a number'}, got {values[key]!r}")
     conditions: list[Condition] = []
     for key, make in {"kind": _kind, "op": is_a, "tensor": lambda t: makes(*([t] if isinstance(t, str) else t)), "index": index}.items():
         if key in given:

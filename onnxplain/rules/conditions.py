@@ -66,6 +66,12 @@ def by_constant(flow: Flow, node: Node) -> bool:
     return node.kind in ("sum", "product") and node.op_type != "Pow" and flow.kind(node) is None
 
 
+def adds_bias(flow: Flow, node: Node) -> bool:
+    """The node adds what already counts as the bias of the linear layer before it."""
+    makers = [p for i in node.inputs if (p := flow.graph.producer.get(i)) is not None] if node.op_type == "Add" else []
+    return any(flow.bias(p) is not None for p in makers)
+
+
 def all_of(conditions: Collection[Condition]) -> Condition:
     """Every condition holds."""
     return lambda flow, node: all(c(flow, node) for c in conditions)

@@ -12,8 +12,16 @@ import onnxplain
 
 HALF, SQRT2, ROOT = np.float32(0.5), np.float32(math.sqrt(2)), np.float32(math.sqrt(2 / math.pi))
 NUMBERS = {
-    "half": HALF, "one": np.float32(1), "two": np.float32(2), "three": np.float32(3), "six": np.float32(6), "zero": np.float32(0),
-    "sqrt2": SQRT2, "inverse": np.float32(1 / math.sqrt(2)), "root": ROOT, "cubic": np.float32(0.044715),
+    "half": HALF,
+    "one": np.float32(1),
+    "two": np.float32(2),
+    "three": np.float32(3),
+    "six": np.float32(6),
+    "zero": np.float32(0),
+    "sqrt2": SQRT2,
+    "inverse": np.float32(1 / math.sqrt(2)),
+    "root": ROOT,
+    "cubic": np.float32(0.044715),
 }
 
 SPELLINGS = {
@@ -27,7 +35,8 @@ SPELLINGS = {
         "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
         "a = Mul(x, inverse)\n e = Erf(a)\n b = Add(one, e)\n h = Mul(half, x)\n y = Mul(h, b)",
         "a = Mul(inverse, x)\n e = Erf(a)\n b = Add(e, one)\n h = Mul(b, half)\n y = Mul(x, h)",
-        "q = Mul(x, x)\n c = Mul(q, x)\n k = Mul(c, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+        "q = Mul(x, x)\n c = Mul(q, x)\n k = Mul(c, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n"
+        " t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
         "c = Pow(x, three)\n k = Mul(cubic, c)\n i = Add(k, x)\n r = Mul(root, i)\n t = Tanh(r)\n b = Add(one, t)\n h = Mul(half, x)\n y = Mul(h, b)",
     ],
 }

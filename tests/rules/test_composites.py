@@ -155,6 +155,14 @@ def test_alpha_tells_beta(given, wanted):
         assert (rule.alpha, rule.beta) == wanted
 
 
+def test_pairs_and_numbers_are_told_apart():
+    rows = [{"index": 0, "rule": "alpha_beta_x"}, {"index": 1, "rule": "alpha_beta_x", "alpha": [1, 1], "beta": [0, 1]}]
+    a, b, c, *_ = [r for n, r in table(build("vgg"), LRP(composite="alpha_beta", alpha=3.0, rules=rows)) if n.op_type == "Conv"]
+    assert (a.alpha, a.beta) == ((2, 0), (1, 0))
+    assert (list(b.alpha), list(b.beta)) == ([1, 1], [0, 1])
+    assert (c.alpha, c.beta) == (3, 2)
+
+
 # ---- rows ----
 
 
@@ -278,7 +286,8 @@ def test_a_composite_may_be_a_function():
 
 
 def test_rows_take_names_of_rules():
-    np.testing.assert_array_equal(explained(composite=[(kind("linear"), "gamma"), (anything, "gradient")]), explained(rules=[{"kind": "linear", "rule": "gamma"}]))
+    by_name = explained(composite=[(kind("linear"), "gamma"), (anything, "gradient")])
+    np.testing.assert_array_equal(by_name, explained(rules=[{"kind": "linear", "rule": "gamma"}]))
 
 
 def test_own_rules_have_no_name_in_the_table():
@@ -304,6 +313,8 @@ def test_own_rules_have_no_name_in_the_table():
         ({"stabilizer": {"epsilom": 1}}, "epsilon"),
         ({"composite": "alpha_beta", "alpha": 2, "beta": 2}, "alpha − beta"),
         ({"rules": [{"rule": "alpha_beta", "alpha": 0.5}]}, "negative"),
+        ({"rules": [{"rule": "alpha_beta_x", "alpha": 1}]}, "two numbers"),
+        ({"rules": [{"rule": "alpha_beta", "alpha": [1, 2]}]}, "a number"),
         ({"convention": "captum"}, "zennit"),
         ({"relevance": "ones"}, "one_hot"),
         ({"composite": 3}, "composite"),

@@ -9,7 +9,7 @@ from networks import Net, build
 import onnxplain
 from onnxplain.flow import Flow
 from onnxplain.question import Question
-from onnxplain.rules.conditions import after, all_of, anything, before, by_constant, fed_by_input, first, index, is_a, kind, last, makes, named
+from onnxplain.rules.conditions import adds_bias, after, all_of, anything, before, by_constant, fed_by_input, first, index, is_a, kind, last, makes, named
 
 
 def flow(model) -> Flow:
@@ -97,3 +97,17 @@ def test_conditions_may_look_at_the_whole_graph():
     f = flow(build("resnet"))
     behind_a_sum = lambda flow, node: any(m.op_type == "Add" for m in flow.nodes[: flow.nodes.index(node)])
     assert [behind_a_sum(f, n) for n in f.linear] == [False] * 3 + [True] * 4
+
+
+def test_a_bias_is_no_addition():
+    """Where the sum has another shape, another reader, or is asked for itself, it stays an addition."""
+    n = Net()
+    n.shape = ["N", 2, 4]
+    a = n.add("Add", n.add("MatMul", "x", n.weight(4, 3)), n.array(np.ones(3)))
+    b = n.add("MatMul", a, n.weight(3, 4))
+    c = n.add("Add", n.add("Add", b, n.array(np.ones(4))), b)
+    n.add("Add", n.add("MatMul", c, n.weight(4, 1)), n.array(np.ones(4)), name="y")
+    f = Question.ask(onnxplain.load(n.model(out_shape=None))).flow
+    assert [m.outputs[0] for m in f.nodes if adds_bias(f, m)] == [a]
+    f = Question.ask(onnxplain.load(n.model(out_shape=None)), "matmul0").flow
+    assert f.bias(f.nodes[0]) is None

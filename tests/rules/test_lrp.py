@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -10,7 +12,7 @@ import onnxplain
 from onnxplain.backward import backward
 from onnxplain.question import Question
 from onnxplain.rules import CONVENTIONS, RULES, Composite, Params, row
-from onnxplain.rules.conditions import is_a
+from onnxplain.rules.conditions import anything, is_a
 from onnxplain.tape import Tape
 
 from . import dense
@@ -76,6 +78,7 @@ DIFFERENCES = [Layer("Sub", (X(2, 3), X(2, 3))), Layer("Sub", (X(2, 3), X(2, 1))
 NORMALISED = [Layer("BatchNormalization", (X(2, 3, 2), f32(1, -2, 0.5), f32(0.5, -1, 0), f32(0.25, 1, -0.5), f32(0.25, 4, 1)), {"epsilon": 0.0})]
 
 # rule, its parameters, the reference, the reference's parameters
+PAIRS = {"alpha": (0.5, 1.5), "beta": (0.25, 0.75)}
 BOX = {"low": -2.0, "high": 1.75}
 RULE_CASES = [
     ("z", {}, dense.z, {}),
@@ -94,8 +97,8 @@ RULE_CASES = [
     ("alpha_beta", {"alpha": 3.0, "beta": 2.0, "whole_bias": True}, dense.alpha_beta, {"alpha": 3, "beta": 2, "whole_bias": True}),
     ("alpha_beta", {"alpha": 3.0}, dense.alpha_beta, {"alpha": 3, "beta": 2}),
     ("alpha_beta_x", {}, dense.alpha_beta_x, {}),
-    ("alpha_beta_x", {"alpha": (0.5, 1.5), "beta": (0.25, 0.75)}, dense.alpha_beta_x, {"alpha": (0.5, 1.5), "beta": (0.25, 0.75)}),
-    ("alpha_beta_x", {"alpha": (0.5, 1.5), "beta": (0.25, 0.75), "bias": False}, dense.alpha_beta_x, {"alpha": (0.5, 1.5), "beta": (0.25, 0.75), "bias": False}),
+    ("alpha_beta_x", PAIRS, dense.alpha_beta_x, PAIRS),
+    ("alpha_beta_x", {**PAIRS, "bias": False}, dense.alpha_beta_x, {**PAIRS, "bias": False}),
     ("gamma", {}, dense.gamma, {}),
     ("gamma", {"gamma": 2.0, "bias": False}, dense.gamma, {"gamma": 2, "bias": False}),
     ("w_square", {}, dense.w_square, {}),
@@ -115,8 +118,8 @@ def test_every_rule_is_tested():
     assert {name for name, *_ in RULE_CASES} | OTHERS | PRODUCTS == set(RULES)
 
 
-def relevances(proto, cases, feeds, R, convention="zennit", others="pass"):
-    """What each rule on the nodes behind a ReLU sends to the inputs, all of them in one run."""
+def relevances(proto, cases, feeds, R, convention="zennit", others="pass", rules_for=()):
+    """What each rule on the nodes behind a ReLU sends to the inputs, all of them in one run; or only on some operators, the gradient on the rest."""
     question = Question.ask(onnxplain.load(proto, fuse=False), "y", list(feeds))
     tape = Tape()
     env = question.graph.write(tape, {n: tape.input(n, t) for n, t in question.graph.inputs.items()})
@@ -124,7 +127,8 @@ def relevances(proto, cases, feeds, R, convention="zennit", others="pass"):
     results = {}
     for k, (name, given) in enumerate(cases):
         params = Params({}, convention)
-        table = Composite(((is_a("Relu"), params(others)), row({"rule": name, **given}, params)))
+        fits, rule = row({"rule": name, **given}, params)
+        table = Composite(((is_a("Relu"), params(others)), (is_a(*rules_for) if rules_for else fits, rule), (anything, params("gradient"))))
         for n, v in backward(question.flow, env, {"y": seed}, table).items():
             results[f"{k}:{n}"] = v
     outputs = run(tape.build(results).to_proto(), {**feeds, "R": R})
@@ -132,14 +136,14 @@ def relevances(proto, cases, feeds, R, convention="zennit", others="pass"):
     return [np.concatenate([apart[f"{k}:{n}"].reshape(-1) for n in feeds]) for k in range(len(cases))]
 
 
-def compare(layer, rectified, cases=RULE_CASES, convention="zennit"):
+def compare(layer, rectified, cases=RULE_CASES, convention="zennit", rules_for=()):
     rng = np.random.default_rng(1)
     feeds = {n: quarters(rng, *s) for n, s in layer.active.items()}
     R = quarters(rng, *layer.zero.shape)
     x = np.concatenate([v.reshape(-1) for v in feeds.values()]).astype(np.float64)
     x = np.maximum(x, 0) if rectified else x
     default = {"epsilon": 1e-6} if convention == "zennit" else {"epsilon": 1e-7, "zeros_only": True}
-    got = relevances(layer.model(rectified), [(name, given) for name, given, *_ in cases], feeds, R, convention)
+    got = relevances(layer.model(rectified), [(name, given) for name, given, *_ in cases], feeds, R, convention, rules_for=rules_for)
     for (name, given, reference, known), ours in zip(cases, got, strict=True):
         stabilizer = lambda z, known=known: dense.stabilised(z, layer.zero.shape, **known.get("s", default))
         messages = reference(x, layer, R.reshape(-1).astype(np.float64), stabilizer, **{k: v for k, v in known.items() if k != "s"})
@@ -265,7 +269,8 @@ def test_rules_for_activations():
     tape = Tape()
     env = question.graph.write(tape, {n: tape.input(n, t) for n, t in question.graph.inputs.items()})
     seed = tape.input("R", env["y"].type)
-    results = {str(k): backward(question.flow, env, {"y": seed}, Composite((row({"rule": name, **given}, Params({})),)))["x0"] for k, (name, given) in enumerate(cases)}
+    table = lambda name, given: Composite((row({"rule": name, **given}, Params({})),))
+    results = {str(k): backward(question.flow, env, {"y": seed}, table(*case))["x0"] for k, case in enumerate(cases)}
     for got, expected in zip(run(tape.build(results).to_proto(), {"x0": x[None], "R": R[None]}), [*wanted.values(), sigmoid(2) * R]):
         np.testing.assert_allclose(got[0], expected, atol=1e-6)
 
@@ -301,6 +306,27 @@ def test_a_sum_of_what_is_rectified_and_what_is_not():
     minus = [0 * R, down * R / s(down)]
     (got,) = relevances(proto, [("alpha_beta", {})], {"a": a, "b": b}, R)
     np.testing.assert_allclose(got, np.concatenate([(2 * p - m).reshape(-1) for p, m in zip(plus, minus)]), rtol=1e-5, atol=1e-5)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Layer):
+    """A product whose bias is an Add of its own, since its input has more than two axes."""
+
+    def nodes(self, before=""):
+        (product,) = super().nodes(before)
+        product.input.pop()
+        product.output[0] = "z"
+        return [product, helper.make_node("Add", ["w2", "z"], ["y"])]
+
+
+@pytest.mark.parametrize("rectified", [False, True], ids=["x", "relu"])
+@pytest.mark.parametrize(
+    "layer", [Tokens("MatMul", (X(2, 3, 4), (4, 3), (3,)), {}, 2), Tokens("Einsum", (X(2, 3, 4), (4, 3), (1, 3)), {"equation": "btc,co->bto"}, 2)], ids=str
+)
+def test_a_bias_behind_a_product_is_its_own(layer, rectified):
+    cases = [c for c in RULE_CASES if c[0] != "norm"]
+    compare(layer, rectified, cases, rules_for=("MatMul", "Einsum"))
+    compare(layer, rectified, INNVESTIGATE[:-1], "innvestigate", rules_for=("MatMul", "Einsum"))
 
 
 # ---- products, attention ----
@@ -355,8 +381,8 @@ def test_what_multiplies_itself_gets_all():
 def test_the_signal_takes_all(op_type, gate):
     rng = np.random.default_rng(7)
     a, b, R = (rng.normal(size=(3, 3)).astype(np.float32) for _ in range(3))
-    weights = {"Softmax": lambda v: np.exp(v) / np.exp(v).sum(1, keepdims=True), "Sigmoid": lambda v: 1 / (1 + np.exp(-v)), "HardSigmoid": lambda v: np.clip(0.2 * v + 0.5, 0, 1)}
-    h = weights[gate](a.astype(np.float64))
+    e = np.exp(a.astype(np.float64))
+    h = {"Softmax": e / e.sum(1, keepdims=True), "Sigmoid": e / (1 + e), "HardSigmoid": np.clip(0.2 * a + 0.5, 0, 1)}[gate]
     wanted = R * (h * b) / safe(h * b) if op_type == "Mul" else b * (h.T @ (R / safe(h @ b)))
     (got,) = relevances(two(op_type, [3, 3], [3, 3], [3, 3], gate), [("signal", {})], {"a": a, "b": b}, R, others="gradient")
     np.testing.assert_allclose(got, np.concatenate([np.zeros(9), wanted.reshape(-1)]), rtol=1e-4, atol=1e-4)
