@@ -151,7 +151,7 @@ class Flow:
     def is_gate(self, name: str) -> bool:
         """Whether a value is made by a Softmax or a sigmoid-like activation, seen through nodes that do not change its values."""
         maker = self.graph.producer.get(name)
-        while maker is not None and maker.op_type in (*SHAPING, "Dropout", "Expand"):
+        while maker is not None and maker.op_type in (*SHAPING, "Dropout", "Expand", "Clip"):
             maker = self.graph.producer.get(maker.inputs[0])
         return maker is not None and maker.op_type in GATES
 

@@ -126,16 +126,13 @@ def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, di
     n = len(strides)
     begin, end = pads[:n], pads[n:]
     reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations)]
-    extent, cells = x.shape[2:], g.shape[2:]
-    static = all(isinstance(d, int) for d in (*extent, *cells))
-    if all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group) and (all(s == 1 for s in strides) or (static and n <= 2)):
-        # With the flipped kernel, at a stride of one: a stride puts zeros between the cells of g.
-        window = dict(pads=[r - p for p, r in zip(pads, reach * 2)], dilations=dilations, group=group)
+    extent = x.shape[2:]
+    if all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
         flipped = _flip(_swap_channels(w, group), n)
-        if any(reach):
-            wide = [int(d or 0) + p + q - r for d, p, q, r in zip(extent, begin, end, reach)] if static else []
-            return typed(op.Conv(_spread(g, strides, wide), flipped, **window), x)
-        return typed(_spread(op.Conv(g, flipped, **window), strides, list(extent)), x)
+        turned = [r - p for p, r in zip(pads, reach * 2)]
+        return typed(op.Conv(g, flipped, pads=turned, dilations=dilations, group=group), x)
+    if not any((*reach, *pads)) and n <= 2 and _worth_flipping(w, group) and all(isinstance(d, int) for d in (*extent, *g.shape[2:])):
+        return typed(_spread(op.Conv(g, _swap_channels(w, group), group=group), strides, extent), x)
     if all(isinstance(d, int) for d in extent):
         rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
         return typed(op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest), x)

@@ -55,7 +55,7 @@ def BatchNormalization(g, y, x, scale, bias, mean, var, *, epsilon=1e-5, momentu
 def _batch_statistics(gs, ys, x, scale, axes, epsilon, momentum):
     """Training: x is standardised by its own mean and variance, which also move the two running ones."""
     g, g_mean, g_var = (zeros(v) if d is None else d for d, v in zip([*gs, None, None], (ys[0], scale, scale)))
-    unit, inverse = _moments(x, axes, epsilon)
+    unit, inverse = moments(x, axes, epsilon)
     centred = x - op.ReduceMean(x, axes, keepdims=1)
     n = ratio(x, scale, axes)
     dx = standardised(g * _channels(scale, x), unit, inverse, axes)
@@ -69,7 +69,7 @@ def standardised(g: Var, unit: Var, inverse: Var, axes) -> Var:
     return inverse * (g - op.ReduceMean(g, axes, keepdims=1) - unit * along)
 
 
-def _moments(x: Var, axes, epsilon: float) -> tuple[Var, Var]:
+def moments(x: Var, axes, epsilon: float) -> tuple[Var, Var]:
     """The standardised x, and one over its deviation."""
     centred = x - op.ReduceMean(x, axes, keepdims=1)
     inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
@@ -81,7 +81,7 @@ def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stas
     axes = list(range(axis % x.rank, x.rank))
     g, g_mean, g_inverse = [*g, None, None][:3]
     g = zeros(x) if g is None else g
-    unit, inverse = _moments(x, axes, epsilon)
+    unit, inverse = moments(x, axes, epsilon)
     dx = standardised(g * scale, unit, inverse, axes)
     if g_mean is not None:
         dx = dx + g_mean / ratio(x, g_mean, axes)
@@ -93,7 +93,7 @@ def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stas
 @normalization
 def InstanceNormalization(g, y, x, scale, bias, *, epsilon=1e-5):
     axes = list(range(2, x.rank))
-    unit, inverse = _moments(x, axes, epsilon)
+    unit, inverse = moments(x, axes, epsilon)
     dx = standardised(g * _channels(scale, x), unit, inverse, axes)
     return dx, (lambda: op.ReduceSum(g * unit, [0, *axes], keepdims=0)), (lambda: op.ReduceSum(g, [0, *axes], keepdims=0))
 
@@ -101,7 +101,7 @@ def InstanceNormalization(g, y, x, scale, bias, *, epsilon=1e-5):
 @normalization
 def GroupNormalization(g, y, x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
     grouped = lambda v: op.Reshape(v, [0, num_groups, -1])
-    unit, inverse = _moments(grouped(x), [2], epsilon)
+    unit, inverse = moments(grouped(x), [2], epsilon)
     dx = reshape_like(standardised(grouped(g * _channels(scale, x)), unit, inverse, [2]), x)
     rest = [0, *range(2, x.rank)]
     return dx, (lambda: op.ReduceSum(g * reshape_like(unit, x), rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))

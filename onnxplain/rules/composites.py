@@ -185,7 +185,7 @@ def deconvnet(rule: Params) -> list[Row]:
 
 @composite
 def attn_lrp(rule: Params) -> list[Row]:
-    """epsilon on linear layers and sums, half to each factor, softmax by its first order, identity on normalisation (Achtibat et al. 2024)."""
+    """epsilon on linear layers and sums, half to each factor, softmax by its first order, deviations as constants (Achtibat et al. 2024)."""
     return [(is_a("Softmax"), rule("softmax")), *_conserving(rule, "product")]
 
 
@@ -202,7 +202,8 @@ def _conserving(rule: Params, product: str) -> list[Row]:
         (adds_bias, rule("gradient")),
         *((k, rule("norm")) for k in (kind("sum"), kind("avg_pool"), is_a("Add", "Sub", "Sum", "Mean", "ReduceMean", "ReduceSum"))),
         *((k, rule(product)) for k in (kind("product"), by_constant)),
-        *((k, rule("pass")) for k in (kind("activation"), kind("normalization"), is_a("Pow"))),
+        (kind("normalization"), rule("detached")),
+        *((k, rule("pass")) for k in (kind("activation"), is_a("Pow"))),
         (kind("batch_norm"), rule("epsilon")),
         (anything, rule("gradient")),
     ]

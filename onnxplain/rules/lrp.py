@@ -19,6 +19,7 @@ import numpy as np
 
 from ..backward import Call, Cotangent, Part
 from ..errors import InputError
+from ..ops.normalization import moments
 from ..ops.shapes import cast, step
 from ..tape import Var, op
 
@@ -324,6 +325,24 @@ class Softmax(Rule, name="softmax"):
         axis = f.node.attributes.get("axis", -1)
         x = op.Where(op.IsInf(f.x[0]), 0, f.x[0])  # a masked logit has no part
         return [x * (R - f.y * op.ReduceSum(R, [axis], keepdims=1))]
+
+
+@dataclass(frozen=True)
+class Detached(Rule, name="detached"):
+    """Normalisation as the linear map that it is once its deviation is a constant (Ali et al. 2022); its shift absorbs as a bias does."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        x, a = f.x[0], f.node.attributes
+        if f.node.op_type not in ("LayerNormalization", "InstanceNormalization"):
+            return [R]  # without a mean, y is x times a number
+        over_channels = f.node.op_type == "LayerNormalization"
+        axes = list(range(a.get("axis", -1) % x.rank if over_channels else 2, x.rank))
+        _, inverse = moments(x, axes, a.get("epsilon", 1e-5))
+        scale = f.inputs[1] if over_channels else op.Reshape(f.inputs[1], [1, -1, *[1] * (x.rank - 2)])
+        s = R / self.stabilizer(f.y) * scale * inverse
+        return [x * (s - op.ReduceMean(s, axes, keepdims=1))]
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,12 @@ def test_what_is_used_elsewhere_stays():
 
 
 @pytest.mark.parametrize("text", [SPELLINGS[1], SPELLINGS[5]])
-def test_gradients_stay_and_relevance_passes(text):
+def test_gradients_stay_and_rules_see_one_node(text):
     x, cpu = draw(2, 3, 4, seed=7), ["CPUExecutionProvider"]
     target = draw(2, 3, 4, seed=8)
     load = lambda rewrites: onnxplain.load(spelled(text), rewrites=rewrites)
     whole, parts = (onnxplain.explain(load(r), x, "gradient", target=target, providers=cpu).attribution for r in (["layer_norm"], []))
     np.testing.assert_allclose(whole, parts, atol=1e-4 * np.abs(parts).max())
-    passed = onnxplain.explain(spelled(text), x, "lrp", composite="cp_lrp", relevance="one_hot", target=target, providers=cpu).attribution
+    rows = [{"kind": "normalization", "rule": "pass"}]
+    passed = onnxplain.explain(spelled(text), x, "lrp", rules=rows, relevance="one_hot", target=target, providers=cpu).attribution
     np.testing.assert_array_equal(passed, target)

@@ -74,8 +74,8 @@ TABLE = {
     "deep_taylor": spread(*["alpha_beta"] * 4, (P, G, G, G, G, P, G, G, G, G, G, G, G, P, G)),
     **{f"preset_{k}": spread("alpha_beta", "alpha_beta", "epsilon", "epsilon", INNVESTIGATE, "alpha_beta_x") for k in "ab"},
     **{f"preset_{k}_flat": spread("flat", "alpha_beta", "epsilon", "epsilon", INNVESTIGATE, "alpha_beta_x") for k in "ab"},
-    "attn_lrp": spread(*["epsilon"] * 4, (P, G, "epsilon", N, G, P, N, N, "softmax", "product", P, "product", G, P, G)),
-    "cp_lrp": spread(*["epsilon"] * 4, (P, G, "epsilon", N, G, P, N, N, G, "signal", P, "signal", G, P, G)),
+    "attn_lrp": spread(*["epsilon"] * 4, (P, G, "epsilon", N, G, P, N, N, "softmax", "product", "detached", "product", G, P, G)),
+    "cp_lrp": spread(*["epsilon"] * 4, (P, G, "epsilon", N, G, P, N, N, G, "signal", "detached", "signal", G, P, G)),
 }
 
 

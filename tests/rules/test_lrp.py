@@ -110,7 +110,7 @@ RULE_CASES = [
     ("norm", {"stabilizer": {"epsilon": 0.25, "clip": True}}, dense.z, {"s": {"epsilon": 0.25, "clip": True}}),
 ]
 SPLIT_BY_SIGN = {"z_plus", "z_plus_fast", "alpha_beta", "alpha_beta_x", "gamma", "w_square", "flat", "z_box"}
-PRODUCTS = {"product", "signal", "softmax"}
+PRODUCTS = {"product", "signal", "softmax", "detached"}
 OTHERS = {"pass", "gradient", "guided_backprop", "deconvnet", "beta_smooth"}
 
 
@@ -404,3 +404,24 @@ def test_softmax_to_first_order(axis):
     (got,) = relevances(proto, [("softmax", {})], {"x0": x}, R)
     assert np.isfinite(got).all()
     assert got.reshape(x.shape)[0, 1, 2] == 0
+
+
+@pytest.mark.parametrize("op_type", ["LayerNormalization", "InstanceNormalization", "LRN"])
+def test_normalisation_with_a_constant_deviation(op_type):
+    """y_j = γ_j (x_j − Σ_i x_i / n) / σ + β_j is linear in x where σ is a number."""
+    rng = np.random.default_rng(9)
+    x, R = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4))
+    size = 4 if op_type == "LayerNormalization" else 3
+    g, b = rng.normal(size=size), rng.normal(size=size) / 4
+    inputs, weights = (["x0"], {}) if op_type == "LRN" else (["x0", "g", "b"], {"g": f32(*g), "b": f32(*b)})
+    node = helper.make_node(op_type, inputs, ["y"], **({"size": 3} if op_type == "LRN" else {"epsilon": 0.5}))
+    proto = model([node], {"x0": [2, 3, 4]}, {"y": [2, 3, 4]}, weights)
+    wanted = np.zeros(x.shape)
+    for n, c in np.ndindex(2, 3):
+        line, sigma = x[n, c], np.sqrt(x[n, c].var() + 0.5)
+        for j in range(4):
+            k, shift = (g[j], b[j]) if size == 4 else (g[c], b[c])
+            parts = k * ((np.arange(4) == j) - 0.25) * line / sigma
+            wanted[n, c] += parts / safe(parts.sum() + shift) * R[n, c, j]
+    (got,) = relevances(proto, [("detached", {})], {"x0": x.astype(np.float32)}, R.astype(np.float32))
+    np.testing.assert_allclose(got, (R if op_type == "LRN" else wanted).reshape(-1), rtol=2e-3, atol=2e-3)
