@@ -195,12 +195,12 @@ def backward(
     seeds: Mapping[str, Var],
     rules: Rules = lambda flow, node: gradient,
     reference: Mapping[str, Var] | None = None,
-    watch: Callable[[Node, Sequence[Cotangent], Sequence[Cotangent]], None] | None = None,
+    watch: Callable[[Call, Sequence[Cotangent], Sequence[Cotangent]], None] | None = None,
 ) -> dict[str, Var]:
     """Carry `seeds` (output → what it starts with) down to the flow's tensors, asking `rules(flow, node)` at each node on the way.
 
     What reaches a value from several users is summed; a tensor that nothing reaches gets zeros. `reference` is the model at
-    another point, for rules that compare; `watch(node, arrived, answers)` is told of every step.
+    another point, for rules that compare; `watch(f, arrived, answers)` is told of every step.
     """
     refuse(flow.missing, "the backward sweep")
     carried: dict[str, Var] = dict(seeds)
@@ -212,7 +212,7 @@ def backward(
         f = Call(node, env, flow, reference)
         answers = rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)
         if watch is not None:
-            watch(node, arrived, answers)
+            watch(f, arrived, answers)
         for k, r in zip(f.active, answers, strict=True):
             if r is not None:
                 name = node.sources[k]

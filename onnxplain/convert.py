@@ -40,6 +40,7 @@ def to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         model = _raise(model, version)
     model = _expand(model)
     _relabel(model)
+    _modernise(model)
     return infer(model)
 
 
@@ -184,6 +185,19 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
             del n.attribute[:]
             n.attribute.extend(helper.make_attribute(k, v) for k, v in old.items())
     return model
+
+
+def _modernise(model: onnx.ModelProto) -> None:
+    """Say TensorFlow's nearest neighbour, floor((x + ½) / scale), in words that are not deprecated: ONNX Runtime warns of the old ones."""
+    for n in nodes_of(model.graph):
+        if (
+            n.op_type == "Resize"
+            and _attribute(n, "coordinate_transformation_mode", b"") == b"tf_half_pixel_for_nn"
+            and _attribute(n, "nearest_mode", b"") == b"floor"
+        ):
+            for a in n.attribute:
+                if a.name in ("coordinate_transformation_mode", "nearest_mode"):
+                    a.s = b"half_pixel" if a.name == "coordinate_transformation_mode" else b"round_prefer_ceil"
 
 
 def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str | None:

@@ -91,7 +91,8 @@ class Flow:
         if axes is None or rank < 3:
             return False
         over = {int(a) % rank for a in np.ravel(axes.numpy()).tolist()}
-        centred = any(u.op_type == "Sub" and node.inputs[0] in u.inputs for u in self.graph.users.get(node.outputs[0], []))
+        x = next(iter(node.inputs))
+        centred = any(u.op_type == "Sub" and x in u.inputs for u in self.graph.users.get(node.outputs[0], []))
         first, last = set(range(2, rank)), set(range(1, rank - 1))
         return not centred and (over == first or (rank > 3 and over == last))
 

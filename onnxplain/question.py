@@ -91,6 +91,11 @@ class Question:
             return 0 if shape[0] == self.batch else None
         return 0 if name in self._batched else None
 
+    def own_axis(self, name: str) -> int | None:
+        """The batch axis of a tensor if that axis holds samples and nothing else."""
+        axis, shape = self.axis(name), self.graph.types[name].shape
+        return axis if axis is not None and shape is not None and shape[axis] == self.batch else None
+
     @cached_property
     def _batched(self) -> set[str]:
         """The values that depend on an input with a batch axis."""

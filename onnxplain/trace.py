@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .backward import Cotangent
-from .graph import Node
+from .backward import Call, Cotangent
 from .ops.shapes import cast
 from .tape import Var, op
 
@@ -22,23 +21,28 @@ class Watch:
     values: dict[str, Var] = field(default_factory=dict)
     sums: dict[str, Var] = field(default_factory=dict)
 
-    def __call__(self, node: Node, arrived: Sequence[Cotangent], answers: Sequence[Cotangent], axis: int | None) -> None:
-        for name, v in zip(node.outputs, arrived):
-            if v is not None:
-                self.values[name] = v
-        for what, flows in (("arrived", arrived), ("sent", answers)):
-            present = [_per_sample(v, axis) for v in flows if v is not None]
+    def __call__(self, f: Call, arrived: Sequence[Cotangent], answers: Sequence[Cotangent], axis: Callable[[str], int | None]) -> None:
+        node = f.node
+        self.values.update({name: v for name, v in zip(node.outputs, arrived) if v is not None})
+        flows = {"arrived": list(zip(node.outputs, arrived)), "sent": list(zip((node.sources[k] for k in f.active), answers))}
+        # For each sample where every tensor has a batch axis of its own, else for the whole batch.
+        apart = all(axis(name) is not None for pairs in flows.values() for name, v in pairs if v is not None)
+        for what, pairs in flows.items():
+            present = [_sum(v, axis(name) if apart else None) for name, v in pairs if v is not None]
             if present:
                 self.sums[f"{what}:{node.outputs[0]}"] = op.Sum(*present) if len(present) > 1 else present[0]
 
 
-def _per_sample(v: Var, axis: int | None) -> Var:
+def _sum(v: Var, axis: int | None) -> Var:
     return op.ReduceSum(cast(v, FLOAT), [a for a in range(v.rank) if a != axis], keepdims=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One node of the sweep, in the order in which relevance reaches it; sums are for each sample, [N]."""
+    """One node of the sweep, in the order in which relevance reaches it.
+
+    Sums are for each sample, [N], or for the whole batch where a tensor of the node mixes samples with other axes.
+    """
 
     node: str
     op_type: str

@@ -68,6 +68,7 @@ def _standardised(node: ir.Node) -> tuple[ir.Value, float, list[int], list[ir.Va
     square = variance.producer().inputs[0]
     if _mean_of(variance, square) != extents or not _is_square(square.producer(), centred):
         return None
+    assert x is not None
     return x, float(epsilon.reshape(-1)[0]), extents, [*inner, variance, mean, square]
 
 

@@ -103,8 +103,8 @@ class Point:
 
     @property
     def _watch(self) -> Callable | None:
-        watch, axis = self.watch, 0 if self.question.batch is not None else None
-        return None if watch is None else lambda node, arrived, answers: watch(node, arrived, answers, axis)
+        watch = self.watch
+        return None if watch is None else lambda f, arrived, answers: watch(f, arrived, answers, self.question.own_axis)
 
     def moved(self, x: Tensors) -> tuple[Point, Callable[[Tensors], Tensors]]:
         """The model at other points, [K, *shape] of each tensor, as one batch; and what takes its results apart again."""

@@ -113,6 +113,9 @@ def add_at(x: Var, places: Var, g: Var) -> Var:
 
 def step(v: Var) -> Var:
     """1 where v > 0, else 0. A product with it is several times faster on CPU than Where."""
+    if v.dtype == np.float32:
+        # One kernel instead of a comparison and a Cast: exact for every normal number, since the smallest times alpha exceeds 1.
+        return op.HardSigmoid(v, alpha=3e38, beta=0.0)
     return cast(v > 0, v)
 
 

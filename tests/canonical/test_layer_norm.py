@@ -53,6 +53,7 @@ def test_spellings(text):
 NEARLY = [
     CORE.replace("m = ReduceMean(x, ax)", "m = ReduceMean(x, first)") + "y = Div(d, r)",
     CORE.replace("ax", "first") + "y = Div(d, r)",
+    CORE.replace("v = ReduceMean(q, ax)", "v = ReduceMean(q, both)") + "y = Div(d, r)",
     CORE.replace("Pow(d, two)", "Pow(d, three)") + "y = Div(d, r)",
     CORE.replace("Pow(d, two)", "Pow(x, two)") + "y = Div(d, r)",
     CORE.replace("Sub(x, m)", "Sub(m, x)") + "y = Div(d, r)",
