@@ -17,18 +17,17 @@ from tqdm import tqdm
 from . import target as targets
 from .errors import InputError
 from .explanation import Explanation, jsonable
+from .feeds import Arrays, batch_of, feeds_of
 from .files import replacing
 from .memory import points_per_run
 from .methods import Average, Method, method
 from .model import Model, load
 from .question import Question
 from .session import Session
-from .tape import Emitted, Type
+from .tape import Emitted
 from .tensors import Tensors
 from .trace import Step, Trace
 from .write import PROMISED, SCORE, SHAPE, TARGET, Writer
-
-Arrays = dict[str, np.ndarray]
 
 
 class Explainer:
@@ -157,8 +156,8 @@ class Explainer:
         q, whole = self.question, self._is_batch(X)
         with tqdm(desc=f"{self.method.name}: fit", unit="sample", disable=not progress) as bar:
             for part in [X] if whole else X:
-                feeds = self._feeds(part)
-                n = self._batch_of(feeds)
+                feeds = feeds_of(self.question, part)
+                n = batch_of(self.question, feeds)
                 if whole:
                     bar.reset(total=n)
                 if q.fixed is not None and n % q.fixed:
@@ -196,8 +195,8 @@ class Explainer:
         Explanation
         """
         q = self.question
-        feeds = self._feeds(inputs)
-        n = self._batch_of(feeds)
+        feeds = feeds_of(self.question, inputs)
+        n = batch_of(self.question, feeds)
         wanted = self._target(target, n, feeds)
         per_run = self._per_run(feeds)
         size = q.fixed or (n if q.shared else min(per_run, n))
@@ -238,8 +237,8 @@ class Explainer:
         """
         if isinstance(self.method, Average):
             raise InputError(f"{self.method.name} averages many sweeps: trace its inner method")
-        feeds = self._feeds(inputs)
-        n = self._batch_of(feeds)
+        feeds = feeds_of(self.question, inputs)
+        n = batch_of(self.question, feeds)
         if self.question.fixed not in (None, n):
             raise InputError(f"the model is bound to batches of {self.question.fixed}: trace so many samples at once, got {n}")
         wanted = self._target(target, n, feeds)
@@ -335,26 +334,6 @@ class Explainer:
 
     # ---- check what comes in ----
 
-    def _feeds(self, inputs: Any) -> Arrays:
-        types = self.question.graph.inputs
-        listed = ", ".join(map(repr, types))
-        if not isinstance(inputs, Mapping):
-            if len(types) != 1:
-                raise InputError(f"the model has {len(types)} inputs: give a dict with {listed}")
-            inputs = {next(iter(types)): inputs}
-        wrong = [f"{n!r} is none of them" for n in inputs if n not in types] + [f"{n!r} is missing" for n in types if n not in inputs]
-        if wrong:
-            raise InputError(f"the model's inputs are {listed}; {'; '.join(wrong)}")
-        return {n: _checked(n, inputs[n], t, self.question.axis(n)) for n, t in types.items()}
-
-    def _batch_of(self, feeds: Arrays) -> int:
-        sizes = {n: v.shape[a] for n, v in feeds.items() if (a := self.question.axis(n)) is not None}
-        if len(set(sizes.values())) > 1:
-            raise InputError(f"the inputs' batch sizes differ: {', '.join(f'{n} has {d}' for n, d in sizes.items())}")
-        if 0 in sizes.values():
-            raise InputError("the batch is empty: wanted at least one sample")
-        return next(iter(sizes.values()), 1)
-
     def _target(self, target: Any, n: int, feeds: Arrays) -> np.ndarray:
         """The target as the emitted models take it."""
         q = self.question
@@ -384,27 +363,6 @@ def _squeezed(coordinates: np.ndarray) -> np.ndarray:
 
 def _method(name: str | Method, params: Mapping[str, Any]) -> Method:
     return name if isinstance(name, Method) else method(name, params)
-
-
-def _checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarray:
-    """An input as an array of the right dtype and shape, or one clear line."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InputError(f"input {name!r} is no regular array: wanted {wanted}") from None
-    if wanted.dtype is None:
-        raise InputError(f"input {name!r} is not a tensor: only tensors can be given")
-    if array.dtype != wanted.dtype:
-        accepted = "fiu" if wanted.is_float else {"i": "iu", "u": "iu", "b": "b"}.get(wanted.dtype.kind, "")
-        if array.dtype.kind not in accepted:
-            raise InputError(f"input {name!r} has dtype {array.dtype}, wanted {wanted.dtype}")
-        array = array.astype(wanted.dtype)
-    shape = wanted.shape
-    if shape is not None and (len(shape) != array.ndim or any(isinstance(d, int) and d != e and a != axis for a, (d, e) in enumerate(zip(shape, array.shape)))):
-        raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}")
-    if wanted.is_float and not np.isfinite(array).all():
-        raise InputError(f"input {name!r} holds NaN or infinity")
-    return np.asarray(array, order="C")
 
 
 def explain(

@@ -193,22 +193,7 @@ class PatternAttribution(_Pattern, name="pattern_attribution"):
     `fit`, or ready made, and serve pattern_net as well. Batch normalisation is merged into the linear layers first; what is not
     merged takes the gradient.
 
-    Parameters
-    ----------
-    patterns : dict or path of an .npz file, optional
-        Weight initializer's name → pattern in its layout, such as `Explainer.patterns` of an earlier fit.
-    pattern_type : str, default "relu"
-        Where a neuron's output counts when patterns are learned: "linear" (everywhere), "relu" or "relu.positive" (where it is
-        positive), "relu.negative" (where it is not).
-    relevance : "one_hot" or "logit", default "one_hot"
-        What the sweep starts from: one, or the score itself (iNNvestigate).
-    project_bottleneck : bool, default False
-        Scale each sample's map to a largest magnitude of one.
-
-    Raises
-    ------
-    InputError
-        There are no patterns yet, one is missing, or one does not have its weight's shape.
+    Parameters and errors are those of pattern_net.
     """
 
     rule = rules.PatternAttribution
