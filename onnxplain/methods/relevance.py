@@ -11,6 +11,7 @@ from ..backward import Rules
 from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
 from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
+from ..rules.conditions import is_a
 from ..tape import Var
 from ..tensors import Tensors
 from .base import Method, Point, one_of, require
@@ -32,8 +33,10 @@ class LRP(Method, name="lrp"):
         Parameters of the composite's rules; `stabilizer` and `epsilon` are numbers or dicts {"epsilon", "clip", "norm_scale"}.
     convention : "zennit" or "innvestigate", default "zennit"
         Whose stabiliser and use of biases; see `onnxplain.rules.CONVENTIONS`.
-    relevance : "logit" or "one_hot", default "logit"
-        What the sweep starts from: the score itself, or one.
+    relevance : "logit", "one_hot" or "contrastive", default "logit"
+        What the sweep starts from: the score itself, one, or the score minus as much spread over the other classes (Gu et al. 2018).
+    ties : "winner" or "share", default "winner"
+        Which of several equal maxima of a pooling window gets the relevance: the first, or all alike.
     """
 
     composite: Any = None
@@ -48,10 +51,12 @@ class LRP(Method, name="lrp"):
     stabilizer: Any = None
     convention: str = "zennit"
     relevance: str = "logit"
+    ties: str = "winner"
 
     def __post_init__(self) -> None:
         one_of(self.convention, list(CONVENTIONS), "convention")
         one_of(self.relevance, ["logit", "one_hot", "contrastive"], "relevance")
+        one_of(self.ties, ["winner", "share"], "ties")
         assert self.table  # refuses unknown names and parameters here, not later
 
     @cached_property
@@ -60,6 +65,8 @@ class LRP(Method, name="lrp"):
         given = {k: getattr(self, k) for k in ("epsilon", "gamma", "alpha", "beta", "low", "high", "bias", "stabilizer")}
         rule = Params(given, self.convention)
         rows = [row(r, rule) for r in self.rules or []]
+        if self.ties == "share":
+            rows.append((is_a("MaxPool"), rule("share_ties")))
         named = self.composite
         if named is None:
             named = "epsilon_plus_flat" if self.rules is None else "rest"

@@ -20,7 +20,7 @@ import numpy as np
 from ..backward import Call, Cotangent, Part
 from ..errors import InputError
 from ..ops.normalization import moments
-from ..ops.shapes import cast, step
+from ..ops.shapes import cast, reshape_like, step
 from ..tape import Var, op
 
 RULES: dict[str, Any] = {}
@@ -282,6 +282,42 @@ class Norm(Rule, name="norm"):
     def relevance(self, R, f):
         s = R / self.stabilizer(f.y)
         return [x * d if d is not None else None for x, d in zip(f.x, f.vjp(s))]
+
+
+@dataclass(frozen=True)
+class ShareTies(Rule, name="share_ties"):
+    """Cells that share a pooling window's maximum share its relevance equally (Lapuschkin et al. 2016, LRP toolbox)."""
+
+    def relevance(self, R, f):
+        cells, x = windows(f), f.x[0]
+        y, r = (op.Reshape(v, op.Concat([-1, 1], op.Shape(v, start=2), axis=0)) for v in (f.y, R))
+        won = cast(op.Equal(cells.z, y), r)
+        (back,) = cells.pull(won * r / op.ReduceSum(won, [1], keepdims=1))
+        return [reshape_like(back, x)]
+
+
+def windows(f: Call) -> Part:
+    """A pooling's windows laid out as channels, [N·C, cells, …]: a convolution with one kernel for each cell."""
+    a, x = f.node.attributes, f.x[0]
+    kernel, n = list(a["kernel_shape"]), len(a["kernel_shape"])
+    window = {k: list(a[k]) for k in ("strides", "dilations")}
+    eye = np.eye(int(np.prod(kernel))).reshape(-1, 1, *kernel)
+    planes = op.Reshape(x, op.Concat([-1, 1], op.Shape(x, start=2), axis=0))
+    # Padding never wins; a window more than there is, so that ceil_mode finds its last one.
+    more = [p + (s if a.get("ceil_mode", 0) else 0) for p, s in zip(a["pads"][n:], window["strides"])]
+    lowest = x.tape.constant(float(np.finfo(x.dtype).min) / 4, x)
+    padded = op.Pad(planes, [0, 0, *a["pads"][:n], 0, 0, *more], lowest, np.arange(n + 2))
+    weight = x.tape.constant(eye, x)
+    axes = list(range(2, n + 2))
+    z = op.Slice(op.Conv(padded, weight, **window), [0] * n, op.Shape(f.y, start=2), axes)
+
+    def pull(s: Var) -> list[Cotangent]:
+        begin = np.array(a["pads"][:n])
+        wide = op.ConvTranspose(s, weight, **window, output_padding=[t - 1 for t in window["strides"]])
+        reach = op.Pad(wide, [0] * (n + 2) + [0, 0] + kernel)  # a last window may end before the image does
+        return [op.Slice(reach, begin, op.Shape(planes, start=2) + begin, axes)]
+
+    return Part([planes], z, pull)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import helper
 
@@ -111,7 +112,7 @@ RULE_CASES = [
 ]
 SPLIT_BY_SIGN = {"z_plus", "z_plus_fast", "alpha_beta", "alpha_beta_x", "gamma", "w_square", "flat", "z_box"}
 PRODUCTS = {"product", "signal", "softmax", "detached"}
-OTHERS = {"pass", "gradient", "guided_backprop", "deconvnet", "beta_smooth"}
+OTHERS = {"share_ties", "pass", "gradient", "guided_backprop", "deconvnet", "beta_smooth"}
 
 
 def test_every_rule_is_tested():
@@ -425,3 +426,40 @@ def test_normalisation_with_a_constant_deviation(op_type):
             wanted[n, c] += parts / safe(parts.sum() + shift) * R[n, c, j]
     (got,) = relevances(proto, [("detached", {})], {"x0": x.astype(np.float32)}, R.astype(np.float32))
     np.testing.assert_allclose(got, (R if op_type == "LRN" else wanted).reshape(-1), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]},
+        {"kernel_shape": [2, 3], "strides": [2, 2], "ceil_mode": 1, "dilations": [2, 1]},
+        {"kernel_shape": [3], "strides": [2]},
+    ],
+    ids=str,
+)
+def test_ties_of_a_pooling_window_can_share(attributes):
+    """Against loops over the windows, on numbers with many ties."""
+    n, rng = len(attributes["kernel_shape"]), np.random.default_rng(5)
+    x = rng.integers(-2, 2, (2, 3, *[7, 6][:n])).astype(np.float32)
+    dims = ["N", 3, *x.shape[2:]]
+    node = helper.make_node("MaxPool", ["x"], ["y"], **attributes)
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", 1, dims)], [helper.make_tensor_value_info("y", 1, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, ["N", 3, *[None] * n]))
+    y = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    R = rng.standard_normal(y.shape).astype(np.float32)
+    got = onnxplain.explain(model, x, "lrp", ties="share", relevance="one_hot", target=R).attribution
+    strides, dilations = attributes.get("strides", [1] * n), attributes.get("dilations", [1] * n)
+    pads, wanted = attributes.get("pads", [0] * 2 * n), np.zeros(x.shape)
+    for place in np.ndindex(*y.shape[2:]):
+        cells = []
+        for k in np.ndindex(*attributes["kernel_shape"]):
+            c = tuple(p * s + i * d - b for p, s, i, d, b in zip(place, strides, k, dilations, pads))
+            if all(0 <= i < e for i, e in zip(c, x.shape[2:])):
+                cells.append(c)
+        for i, j in np.ndindex(2, 3):
+            top = [c for c in cells if x[(i, j, *c)] == y[(i, j, *place)]]
+            for c in top:
+                wanted[(i, j, *c)] += R[(i, j, *place)] / len(top)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
