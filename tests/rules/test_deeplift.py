@@ -1,0 +1,123 @@
+"""DeepLIFT against the paper's formulas in NumPy float64, and its completeness on nodes of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.numpy_helper
+import onnx.parser
+import pytest
+
+import onnxplain
+
+RNG = np.random.default_rng(7)
+W1, B1, W2, B2 = RNG.standard_normal((5, 6)), RNG.standard_normal(6), RNG.standard_normal((6, 3)), RNG.standard_normal(3)
+X, X0 = RNG.standard_normal((4, 5)).astype(np.float32), RNG.standard_normal((1, 5)).astype(np.float32)
+TARGET = [0, 2, 1, 1]
+
+
+def network(text, weights, shape="N, 5", opset=17):
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> net (float[{shape}] x) => (float[N, K] y) {{ {text} }}')
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), n) for n, v in weights.items())
+    return model
+
+
+MLP = network("h = Gemm(x, w1, b1)\n r = Relu(h)\n y = Gemm(r, w2, b2)", {n: v.astype(np.float32) for n, v in zip(("w1", "b1", "w2", "b2"), (W1, B1, W2, B2))})
+
+
+def relu(v):
+    return np.maximum(v, 0)
+
+
+def contributions(rule):
+    """Each sample by itself: multipliers from the last layer down, by the paper."""
+    out = []
+    for x, t in zip(X.astype(np.float64), TARGET):
+        dx, h0 = x - X0[0], X0[0] @ W1 + B1
+        m, parts = W2[:, t], dx[:, None] * W1
+        up, down = relu(parts).sum(0), -relu(-parts).sum(0)
+        dh = up + down
+        if rule == "linear":
+            out.append(dx * (W1 @ (m * (h0 + dh > 0))))
+        elif rule == "rescale":
+            out.append(dx * (W1 @ (m * (relu(h0 + dh) - relu(h0)) / dh)))
+        else:  # equations for Δy⁺ and Δy⁻: each averaged over the two orders of adding the parts
+            y_up = 0.5 * ((relu(h0 + up) - relu(h0)) + (relu(h0 + up + down) - relu(h0 + down)))
+            y_down = 0.5 * ((relu(h0 + down) - relu(h0)) + (relu(h0 + up + down) - relu(h0 + up)))
+            out.append((np.where(parts > 0, parts * (m * y_up / up), parts * (m * y_down / np.where(down == 0, 1, down)))).sum(1))
+    return np.array(out)
+
+
+@pytest.mark.parametrize("rule", ["linear", "rescale", "reveal_cancel"])
+def test_rules_are_the_paper_s(rule):
+    got = onnxplain.explain(MLP, X, "deeplift", rule=rule, baseline=X0, target=TARGET)
+    np.testing.assert_allclose(got.attribution, contributions(rule), rtol=2e-4, atol=2e-5)
+
+
+def test_genomics_default_takes_reveal_cancel_behind_dense_layers():
+    got = [onnxplain.explain(MLP, X, "deeplift", rule=rule, baseline=X0, target=TARGET).attribution for rule in ("genomics_default", "reveal_cancel")]
+    np.testing.assert_array_equal(*got)
+
+
+def test_deepshap_is_the_mean_over_its_references():
+    background = RNG.standard_normal((3, 5)).astype(np.float32)
+    one_by_one = [onnxplain.explain(MLP, X, "deeplift", baseline=b[None], target=TARGET).attribution for b in background]
+    for batch_size in (None, 2, 5):
+        got = onnxplain.explain(MLP, X, "deepshap", background=background, target=TARGET, batch_size=batch_size)
+        np.testing.assert_allclose(got.attribution, np.mean(one_by_one, 0), rtol=1e-4, atol=1e-5)
+
+
+SQUARE = {"w": RNG.standard_normal((5, 5)).astype(np.float32), "v": RNG.standard_normal((5, 5)).astype(np.float32), "s": np.full(5, 1.3, np.float32)}
+NODES = {
+    "product": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Mul(a, b)",
+    "division": "a = MatMul(x, w)\n e = Exp(x)\n y = Div(a, e)",
+    "softmax": "a = MatMul(x, w)\n p = Softmax <axis = 1> (a)\n y = MatMul(p, v)",
+    "log_softmax": "a = MatMul(x, w)\n p = LogSoftmax <axis = 1> (a)\n y = MatMul(p, v)",
+    "layer_norm": "a = MatMul(x, w)\n n = LayerNormalization <axis = 1> (a, s)\n y = MatMul(n, v)",
+    "maximum": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Max(a, b)",
+    "activations": "a = MatMul(x, w)\n t = Tanh(a)\n g = Sigmoid(t)\n l = LeakyRelu(g)\n y = MatMul(l, v)",
+    "residual": "a = MatMul(x, w)\n r = Relu(a)\n z = Add(r, x)\n y = MatMul(z, v)",
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_contributions_add_up_to_the_difference_of_scores(name, rule):
+    model = network(NODES[name], {n: v for n, v in SQUARE.items() if f"{n})" in NODES[name] or f"{n}," in NODES[name]})
+    got = onnxplain.explain(model, X, "deeplift", rule=rule, baseline=X0, output="y", target=TARGET)
+    score, reference = (
+        got.output["y"][range(4), TARGET],
+        onnxplain.explain(model, X0.repeat(4, 0), "gradient", output="y", target=TARGET).output["y"][range(4), TARGET],
+    )
+    np.testing.assert_allclose(got.attribution.sum(1), score - reference, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(got.delta, got.attribution.sum(1) - (score - reference), atol=1e-3)
+
+
+@pytest.mark.parametrize("attributes", ["kernel_shape = [2, 2], strides = [2, 2]", "kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1]"])
+def test_windows_that_overlap_add_up(attributes):
+    text = f"c = Conv <kernel_shape = [3, 3]> (x, k)\n p = MaxPool <{attributes}> (c)\n f = Flatten(p)\n y = ReduceSum <keepdims = 1> (f, one)"
+    kernel = RNG.standard_normal((2, 1, 3, 3)).astype(np.float32)
+    model = network(text, {"k": kernel, "one": np.array([1])}, "N, 1, 8, 8")
+    x = RNG.standard_normal((2, 1, 8, 8)).astype(np.float32)
+    got = onnxplain.explain(model, x, "deeplift", baseline=RNG.standard_normal((1, 1, 8, 8)), target=0)
+    np.testing.assert_allclose(got.delta, 0, atol=1e-4)
+
+
+def test_a_node_without_a_rule_is_named():
+    model = network("a = MatMul(x, w)\n y = CumSum(a, one)\n", {"w": SQUARE["w"], "one": np.array(1)})
+    onnxplain.explain(model, X, "deeplift", output="y", target=0)
+    model = network("a = MatMul(x, w)\n n = LpNormalization <axis = 1> (a)\n y = MatMul(n, w)", {"w": SQUARE["w"]})
+    with pytest.raises(onnxplain.UnsupportedModelError, match="deeplift has no rule for LpNormalization"):
+        onnxplain.explain(model, X, "deeplift", output="y", target=0)
+
+
+def test_contrastive_relevance_is_the_class_against_the_mean_of_the_others():
+    scores = relu(X @ W1 + B1) @ W2 + B2
+    got = onnxplain.explain(MLP, X, "lrp", composite="epsilon", relevance="contrastive", target=TARGET).attribution
+    wanted = []
+    for n, t in enumerate(TARGET):
+        sweep = lambda seed, n=n: onnxplain.explain(
+            MLP, X[n : n + 1], "lrp", composite="epsilon", relevance="one_hot", target=seed[None].astype(np.float32)
+        ).attribution[0]
+        others = np.where(np.arange(3) == t, 0, scores[n, t] / 2)
+        wanted.append(sweep(np.where(np.arange(3) == t, scores[n, t], 0)) - sweep(others))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
