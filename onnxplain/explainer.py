@@ -322,6 +322,8 @@ class Explainer:
 
         attributions = {n: joined(key).astype(q.graph.types[n].dtype, copy=False) for n, key in self._writer.names.items()}
         outputs = {n: joined(n) for n in q.graph.outputs}
+        for line in self.method.remarks(joined(SCORE)):
+            warnings.warn(line, stacklevel=3)
         resolved = _squeezed(joined(TARGET)) if TARGET in pieces[0] else wanted
         delta = None
         if PROMISED in pieces[0]:

@@ -175,6 +175,10 @@ class Method:
         """Why this method does not fit this network, if it does not."""
         return []
 
+    def remarks(self, scores: np.ndarray) -> list[str]:
+        """Why it does not fit these samples, by their explained scores [N]."""
+        return []
+
     def fit(self, question: Question, batches: Iterable[Mapping[str, np.ndarray]], providers: Sequence[Any] | None) -> Method:
         """This method with what it learned from batches of the model's inputs, for methods that learn."""
         raise InputError(f"{self.name} learns nothing from data: call explain")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ..backward import Rules
 from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
@@ -142,6 +144,11 @@ class DeepTaylor(Method, name="deep_taylor"):
     def warnings(self, question: Question) -> list[str]:
         others = sorted({n.op_type for n in question.flow.nodes if question.flow.kind(n) == "activation" and n.op_type not in ("Relu", "Dropout")})
         return [f"deep_taylor is derived for ReLU networks; this one has {', '.join(others)}: their relevance is passed through"] if others else []
+
+    def remarks(self, scores: np.ndarray) -> list[str]:
+        below = np.flatnonzero(scores <= 0)
+        listed = ", ".join(map(str, below[:5])) + (" …" if len(below) > 5 else "")
+        return [f"deep_taylor explains positive scores: the map of sample {listed} is zero, as its score is not positive"] if len(below) else []
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def test_layers_inside_are_explained():
     close(got, epsilon(h, W2, B2, np.eye(3)[[1] * 4] * y))
 
 
+@pytest.mark.filterwarnings("ignore:deep_taylor explains positive scores")
 @pytest.mark.parametrize("target", [0, 1, 2])
 def test_deep_taylor_by_hand(target):
     x = draw(40, 5, seed=8)
@@ -113,6 +114,10 @@ def test_deep_taylor_says_what_does_not_fit():
     model = parse("g (float[N,5] x) => (float[N,3] y) { a = Gemm(x, w)\n y = Tanh(a) }", w=draw(5, 3))
     with pytest.warns(UserWarning, match="Tanh"):
         onnxplain.Explainer(model, "deep_taylor")
+    x = draw(3, 5, seed=8)
+    lowest = forward(x)[1].argmin(1)
+    with pytest.warns(UserWarning, match="the map of sample 0, 1, 2 is zero"):
+        explain("deep_taylor", x, target=lowest.tolist())
     for params in ({"bounds": (1,)}, {"convention": "captum"}):
         with pytest.raises(onnxplain.InputError):
             onnxplain.Explainer(network(), "deep_taylor", **params)
@@ -128,7 +133,7 @@ def test_saved_files_compute_the_same(family, method, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         explainer = onnxplain.Explainer(build(family), method, providers=CPU)
-    wanted = explainer.explain(x, target=[0, 3, 1]).attribution
+        wanted = explainer.explain(x, target=[0, 3, 1]).attribution
     explainer.save(tmp_path / "e.onnx")
     got = ort.InferenceSession(tmp_path / "e.onnx", providers=CPU).run(["attribution"], {"x": x, "target": np.int64([0, 3, 1])})[0]
     np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
