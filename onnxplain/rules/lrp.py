@@ -55,38 +55,50 @@ class Stabilizer:
     norm_scale: bool = False
     zeros_only: bool = False
 
-    def __call__(self, z: Var) -> Var:
+    def __call__(self, z: Var, sign: int = 0) -> Var:
+        """z, away from zero; `sign` tells z's where it cannot change, which saves finding it out."""
         if self.zeros_only:
             return z + self.epsilon * cast(op.Equal(z, 0), z)
-        sign = 2 * cast(z >= 0, z) - 1
+        side = float(sign) if sign else 2 * cast(z >= 0, z) - 1
         epsilon = self.epsilon
         if self.norm_scale:
             epsilon = epsilon * op.Sqrt(op.ReduceMean(z * z, list(range(1, z.rank)), keepdims=1))
-        return sign * op.Max(op.Abs(z), epsilon) if self.clip else z + epsilon * sign
+        return side * op.Max(op.Abs(z), epsilon) if self.clip else z + epsilon * side
 
 
-def share(R: Var, *parts: Part | None, stabilizer: Stabilizer, by_input: bool = True) -> list[Cotangent]:
+def share(R: Var, *parts: Part | None, stabilizer: Stabilizer, sign: int = 0, by_input: bool = True) -> list[Cotangent]:
     """R divided among the parts' inputs by what they add to the sum of the parts."""
-    present = [p for p in parts if p is not None]
-    z = present[0].z
-    for p in present[1:]:
-        z = z + p.z
-    return carry(R / stabilizer(z), *present, by_input=by_input)
+    s = per_unit(R, *parts, stabilizer=stabilizer, sign=sign)
+    return carry(*((s, p) for p in parts), by_input=by_input)
 
 
-def carry(s: Var, *parts: Part | None, by_input: bool = True) -> list[Cotangent]:
-    """s pulled back through each part, times the part's inputs, summed."""
-    total: list[Cotangent] = []
-    for p in parts:
+def per_unit(R: Var, *parts: Part | None, stabilizer: Stabilizer, sign: int = 0) -> Var:
+    """R over the sum of the parts, whose sign is `sign` if that is known."""
+    z = sum_of([p.z for p in parts if p is not None])
+    return R / stabilizer(z, sign)
+
+
+def carry(*sent: tuple[Var, Part | None], by_input: bool = True) -> list[Cotangent]:
+    """Each s pulled back through its part; what meets the same input is summed before it is multiplied by it."""
+    met: dict[tuple[int, Var | None], list[Var]] = {}
+    count = 0
+    for s, p in sent:
         if p is not None and p.pull is not None:
-            pulled = p.pull(s)
-            shares: Sequence[Cotangent] = [x * d if x is not None and d is not None else None for x, d in zip(p.x, pulled)] if by_input else pulled
-            total = [_plus(a, b) for a, b in zip(total, shares)] if total else list(shares)
+            count = len(p.x)
+            for k, (x, d) in enumerate(zip(p.x, p.pull(s))):
+                if d is not None and not (by_input and x is None):
+                    met.setdefault((k, x if by_input else None), []).append(d)
+    shares: list[list[Var]] = [[] for _ in range(count)]
+    for (k, x), pulled in met.items():
+        shares[k].append(sum_of(pulled) if x is None else x * sum_of(pulled))
+    return [sum_of(v) if v else None for v in shares]
+
+
+def sum_of(values: Sequence[Var]) -> Var:
+    total, *rest = values
+    for v in rest:
+        total = total + v
     return total
-
-
-def _plus(a: Cotangent, b: Cotangent) -> Cotangent:
-    return a + b if a is not None and b is not None else b if a is None else a
 
 
 @dataclass(frozen=True)
@@ -142,7 +154,7 @@ class ZPlus(Rule, name="z_plus"):
     stabilizer: Stabilizer = Stabilizer()
 
     def relevance(self, R, f):
-        return share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=False), stabilizer=self.stabilizer)
+        return share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=False), stabilizer=self.stabilizer, sign=1)
 
 
 @dataclass(frozen=True)
@@ -174,11 +186,14 @@ class AlphaBeta(Rule, name="alpha_beta"):
 
     def relevance(self, R, f):
         second = self.bias and self.whole_bias
-        raising = share(R, f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=second), stabilizer=self.stabilizer)
+        sign = 0 if second else 1
+        raising = f(f.pos, pos, bias=self.bias), f(f.neg, neg, bias=second)
+        up = per_unit(R, *raising, stabilizer=self.stabilizer, sign=sign)
         if self.beta == 0:
-            return [self.alpha * r for r in raising] if self.alpha != 1 else raising
-        lowering = share(R, f(f.pos, neg, bias=self.bias), f(f.neg, pos, bias=second), stabilizer=self.stabilizer)
-        return [self.alpha * a - self.beta * b for a, b in zip(raising, lowering)]
+            return carry(*((self.alpha * up, p) for p in raising))
+        lowering = f(f.pos, neg, bias=self.bias), f(f.neg, pos, bias=second)
+        down = per_unit(R, *lowering, stabilizer=self.stabilizer, sign=-sign)
+        return carry(*((self.alpha * up, p) for p in raising), *((-self.beta * down, p) for p in lowering))
 
 
 @dataclass(frozen=True)
@@ -195,12 +210,8 @@ class AlphaBetaX(Rule, name="alpha_beta_x"):
 
     def relevance(self, R, f):
         pairs = [(self.alpha[0], f.pos, pos), (self.alpha[1], f.neg, neg), (-self.beta[0], f.pos, neg), (-self.beta[1], f.neg, pos)]
-        total: list[Cotangent] = [None for _ in f.x]
-        for weight, x, m in pairs:
-            if weight and any(v is not None for v in x):
-                shares = share(R, f(x, m, bias=self.bias), stabilizer=self.stabilizer)
-                total = [_plus(a, weight * r if r is not None else None) for a, r in zip(total, shares)]
-        return total
+        parts = [(weight, f(x, m, bias=self.bias)) for weight, x, m in pairs if weight and any(v is not None for v in x)]
+        return carry(*((weight * per_unit(R, p, stabilizer=self.stabilizer), p) for weight, p in parts))
 
 
 @dataclass(frozen=True)
@@ -218,12 +229,12 @@ class Gamma(Rule, name="gamma"):
         def down(w):
             return w + self.gamma * neg(w)
 
-        z = f(f.x).z
-        total = None
-        for sign, m, other in ((step(z), up, down), (step(-z), down, up)):
-            r = share(R * sign, f(f.pos, m, bias=self.bias), f(f.neg, other, bias=False), stabilizer=self.stabilizer)
-            total = r if total is None else [a + b for a, b in zip(total, r)]
-        return total
+        z, sent = f(f.x).z, []
+        for side, m, other in ((step(z), up, down), (step(-z), down, up)):
+            parts = f(f.pos, m, bias=self.bias), f(f.neg, other, bias=False)
+            s = per_unit(R * side, *parts, stabilizer=self.stabilizer)
+            sent += [(s, p) for p in parts]
+        return carry(*sent)
 
 
 @dataclass(frozen=True)
@@ -234,7 +245,7 @@ class WSquare(Rule, name="w_square"):
     stabilizer: Stabilizer = Stabilizer()
 
     def relevance(self, R, f):
-        return share(R, f(_ones(f), square, bias=self.bias), stabilizer=self.stabilizer, by_input=False)
+        return share(R, f(_ones(f), square, bias=self.bias), stabilizer=self.stabilizer, sign=1, by_input=False)
 
 
 @dataclass(frozen=True)
@@ -244,7 +255,7 @@ class Flat(Rule, name="flat"):
     stabilizer: Stabilizer = Stabilizer()
 
     def relevance(self, R, f):
-        return share(R, f(_ones(f), one, bias=False), stabilizer=self.stabilizer, by_input=False)
+        return share(R, f(_ones(f), one, bias=False), stabilizer=self.stabilizer, sign=1, by_input=False)
 
 
 def _ones(f: Call) -> list[Var]:
@@ -292,6 +303,7 @@ class ShareTies(Rule, name="share_ties"):
         cells, x = windows(f), f.x[0]
         y, r = (op.Reshape(v, op.Concat([-1, 1], op.Shape(v, start=2), axis=0)) for v in (f.y, R))
         won = cast(op.Equal(cells.z, y), r)
+        assert cells.pull is not None
         (back,) = cells.pull(won * r / op.ReduceSum(won, [1], keepdims=1))
         return [reshape_like(back, x)]
 
