@@ -1,4 +1,4 @@
-"""Layer normalisation that exporters spell out in elementary nodes, recognised as the one operator that it is."""
+"""Layer and RMS normalisation that exporters spell out in elementary nodes, recognised as the one operator that each is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .registry import attribute, bypass, constant, is_op, names_parameter, new_c
 
 @rewrite
 def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """(x − mean) / √(variance + ε), times a constant, plus a constant, over the last axes is LayerNormalization."""
+    """(x − mean) / √(variance + ε), times a constant, plus a constant, over the last axes is LayerNormalization; without the mean RMSNormalization."""
     for node in list(model.graph):
         found = _standardised(node)
         if found is None:
             continue
-        x, epsilon, extents, inner = found
+        op_type, x, epsilon, extents, inner = found
         makers = [n for v in inner if (n := v.producer()) is not None]
         if any(v.name in keep or v.is_graph_output() or any(u not in (*makers, node) for u, _ in v.uses()) for v in inner):
             continue
@@ -26,14 +26,14 @@ def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         if is_op(user, "Mul") and (given := _along(user, node.outputs[0], extents)) is not None and not _named(user, keep):
             last, scale = user, given
             user = sole_user(last.outputs[0], keep)
-        if is_op(user, "Add") and (given := _along(user, last.outputs[0], extents)) is not None and not _named(user, keep):
+        if op_type == "LayerNormalization" and is_op(user, "Add") and (given := _along(user, last.outputs[0], extents)) is not None and not _named(user, keep):
             last, shift = user, given
         name, end = node.outputs[0].name, last.outputs[0]
         parameters = [new_constant(model, f"{name}/{k}", v) for k, v in (("scale", scale), ("shift", shift)) if v is not None]
-        new = ir.node("LayerNormalization", [x, *parameters], {"axis": -len(extents), "epsilon": epsilon}, name=node.name, num_outputs=1)
+        new = ir.node(op_type, [x, *parameters], {"axis": -len(extents), "epsilon": epsilon}, name=node.name, num_outputs=1)
         new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = end.type, end.shape, f"{end.name}/whole"
         model.graph.insert_before(last, new)
-        log.append(f"layer_norm: {node.name or name} and what is around it are one LayerNormalization")
+        log.append(f"layer_norm: {node.name or name} and what is around it are one {op_type}")
         gone = _chain(node, last)
         bypass(model, last, new.outputs[0])
         for maker in (*gone[::-1], *makers):
@@ -41,35 +41,47 @@ def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
                 model.graph.remove(maker, safe=True)
 
 
-def _standardised(node: ir.Node) -> tuple[ir.Value, float, list[int], list[ir.Value]] | None:
-    """x, ε, the extents of the normalised axes and the values inside, where the node divides a centred x by its deviation."""
-    if not is_op(node, "Div", "Mul") or None in node.inputs[:2]:
+def _standardised(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[ir.Value]] | None:
+    """The operator, x, ε, the extents of the normalised axes and the values inside, where the node divides by a deviation."""
+    divided = _divided(node)
+    if divided is None:
         return None
-    centred, root = node.inputs[:2]
-    inner = [centred, root]
-    if is_op(node, "Mul"):
-        centred, root = (centred, root) if is_op(root.producer(), "Reciprocal") else (root, centred)
-        if not is_op(root.producer(), "Reciprocal"):
-            return None
-        root = root.producer().inputs[0]
-        inner.append(root)
-    if not is_op(root.producer(), "Sqrt") or not is_op(centred.producer(), "Sub"):
-        return None
-    total = root.producer().inputs[0]
-    inner.append(total)
-    if not is_op(total.producer(), "Add"):
+    u, root, inner = divided
+    total = root.producer().inputs[0] if is_op(root.producer(), "Sqrt") else None
+    if total is None or not is_op(total.producer(), "Add"):
         return None
     a, b = total.producer().inputs
     variance, epsilon = (a, constant(b)) if constant(b) is not None else (b, constant(a))
-    x, mean = centred.producer().inputs
-    extents = _mean_of(mean, x)
-    if epsilon is None or epsilon.size != 1 or extents is None or variance is None or not is_op(variance.producer(), "ReduceMean"):
+    if epsilon is None or epsilon.size != 1 or variance is None or not is_op(variance.producer(), "ReduceMean"):
         return None
     square = variance.producer().inputs[0]
-    if _mean_of(variance, square) != extents or not _is_square(square.producer(), centred):
+    extents = _mean_of(variance, square)
+    if square is None or extents is None or not _is_square(square.producer(), u):
         return None
-    assert x is not None
-    return x, float(epsilon.reshape(-1)[0]), extents, [*inner, variance, mean, square]
+    inner += [root, total, variance, square]
+    if is_op(u.producer(), "Sub"):
+        x, mean = u.producer().inputs
+        if x is not None and mean is not None and _mean_of(mean, x) == extents:
+            return "LayerNormalization", x, float(epsilon.reshape(-1)[0]), extents, [*inner, u, mean]
+    return "RMSNormalization", u, float(epsilon.reshape(-1)[0]), extents, inner
+
+
+def _divided(node: ir.Node) -> tuple[ir.Value, ir.Value, list[ir.Value]] | None:
+    """What is divided by what, by one node or as a product with a reciprocal, which is a value inside."""
+    u, v = node.inputs[:2] if len(node.inputs) == 2 else (None, None)
+    if u is None or v is None:
+        return None
+    if is_op(node, "Div"):
+        return u, v, []
+    if is_op(node, "Mul"):
+        for a, b in ((u, v), (v, u)):
+            maker = b.producer()
+            if is_op(maker, "Reciprocal") and maker.inputs[0] is not None:
+                return a, maker.inputs[0], [b]
+            one = constant(maker.inputs[0]) if is_op(maker, "Div") else None
+            if one is not None and one.size == 1 and float(one.reshape(-1)[0]) == 1 and maker.inputs[1] is not None:
+                return a, maker.inputs[1], [b]
+    return None
 
 
 def _mean_of(mean: ir.Value | None, x: ir.Value | None) -> list[int] | None:
