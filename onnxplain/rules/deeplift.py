@@ -58,30 +58,27 @@ def maximum(m: Var, f: Call) -> Sequence[Cotangent]:
 
 
 def softmax(m: Var, f: Call) -> Sequence[Cotangent]:
-    """e/Σe as a division behind an exponential."""
-    axis = [f.node.attributes.get("axis", -1)]
-    e, e0, exp = _exponentials(f, axis)
-    s, s0 = (op.ReduceSum(v, axis, keepdims=1) for v in (e, e0))
-    m_e = m * 0.5 * (1 / s + 1 / s0) - op.ReduceSum(m * 0.5 * (e + e0), axis, keepdims=1) / (s * s0)
-    return [_quotient(m_e * (e - e0), f.x[0] - f.reference.x[0], m_e * exp)]
+    """An exponential behind log_softmax: well conditioned where the two sums differ by orders of magnitude, unlike e/Σe."""
+    axis = f.node.attributes.get("axis", -1)
+    z, z0 = (_finite(op.LogSoftmax(x, axis=axis)) for x in (f.x[0], f.reference.x[0]))
+    return log_softmax(_quotient(m * (f.y - f.reference.y), z - z0, m * f.y), f)
 
 
 def log_softmax(m: Var, f: Call) -> Sequence[Cotangent]:
     """x − log Σe: the logarithm and the exponential rescaled."""
     axis = [f.node.attributes.get("axis", -1)]
-    e, e0, exp = _exponentials(f, axis)
+    x, x0 = _finite(f.x[0]), _finite(f.reference.x[0])
+    c = op.ReduceMax(op.Max(x, x0), axis, keepdims=1)
+    e, e0 = op.Exp(x - c), op.Exp(x0 - c)
     s, s0 = (op.ReduceSum(v, axis, keepdims=1) for v in (e, e0))
     m_s = op.ReduceSum(-m, axis, keepdims=1)
     m_e = _quotient(m_s * (op.Log(s) - op.Log(s0)), s - s0, m_s / s)
-    return [m + _quotient(m_e * (e - e0), f.x[0] - f.reference.x[0], m_e * exp)]
+    return [m + _quotient(m_e * (e - e0), x - x0, m_e * e)]
 
 
-def _exponentials(f: Call, axis: list[int]) -> tuple[Var, Var, Var]:
-    """exp(x − c), exp(x₀ − c) with one c for both, and the slope of the first."""
-    x, x0 = f.x[0], f.reference.x[0]
-    c = op.ReduceMax(op.Max(x, x0), axis, keepdims=1)
-    e = op.Exp(x - c)
-    return e, op.Exp(x0 - c), e
+def _finite(x: Var) -> Var:
+    """A masked logit is minus infinity, and infinity minus infinity is no number."""
+    return op.Max(x, -1e30)
 
 
 def layer_norm(m: Var, f: Call) -> Sequence[Cotangent]:
