@@ -19,10 +19,9 @@ from .path import start
 RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")
 
 
-def contributions(f: Point, x0: Tensors, rule: str) -> tuple[Tensors, Point]:
-    """Δx times its multiplier, and the model at the reference."""
-    reference = Point(f.question, f.elsewhere(x0), f.coordinates, f.weights)
-    return (f.x - x0) * f.sweep(Multipliers(rule), reference=reference), reference
+def contributions(f: Point, reference: Point, rule: str) -> Tensors:
+    """Δx times its multiplier."""
+    return (f.x - reference.x) * f.sweep(Multipliers(rule), reference=reference)
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,15 @@ class DeepLift(Method, name="deeplift"):
     def __post_init__(self) -> None:
         one_of(self.rule, RULES, "rule")
 
-    def _references(self, f: Point) -> Tensors:
-        return Tensors({n: expand_like(v, f.x[n]) for n, v in start(f, self.baseline).items()})
+    def _reference(self, f: Point) -> Point:
+        x0 = {n: expand_like(v, f.x[n]) for n, v in start(f, self.baseline).items()}
+        return Point(f.question, f.elsewhere(x0), f.coordinates, f.weights)
 
     def explanation(self, f: Point) -> Tensors:
-        return contributions(f, self._references(f), self.rule)[0]
+        return contributions(f, self._reference(f), self.rule)
 
     def promise(self, f: Point) -> Var | None:
-        if self.rule == "linear":
-            return None
-        return f.score() - contributions(f, self._references(f), self.rule)[1].score()
+        return None if self.rule == "linear" else f.score() - self._reference(f).score()
 
 
 @dataclass(frozen=True)
@@ -88,5 +86,5 @@ class DeepShap(Average, name="deepshap"):
         points = Tensors({n: op.Expand(op.Unsqueeze(x, [0]), op.Concat(shape_of(references[n], 0, 1), shape_of(x), axis=0)) for n, x in f.x.items()})
         at, apart = f.moved(points)
         elsewhere, _ = f.moved(Tensors({n: expand_like(references[n], points[n]) for n in f.x}))
-        shared = contributions(at, elsewhere.x, self.rule)[0]
+        shared = contributions(at, elsewhere, self.rule)
         return (apart(shared).map(lambda v: op.ReduceSum(v, [0], keepdims=0) / float(self.points)),)

@@ -88,16 +88,10 @@ def composite(function: Callable[[Params], Sequence[Row]]) -> Callable[[Params],
 
 
 def base(rule: Params) -> list[Row]:
-    """What every LRP composite does with the nodes between the linear layers."""
-    if rule.convention == "innvestigate":
-        return [(kind("activation"), rule("pass")), (kind("sum"), rule("norm")), (kind("avg_pool"), rule("norm")), (anything, rule("gradient"))]
-    return [
-        (kind("activation"), rule("pass")),
-        (kind("sum"), rule("norm")),
-        (kind("avg_pool"), rule("norm")),
-        (kind("batch_norm"), rule("pass")),
-        (anything, rule("gradient")),
-    ]
+    """What every LRP composite does with the nodes between the linear layers; in iNNvestigate's convention batch normalisation is one."""
+    passed = [kind("activation")] + [kind("batch_norm")] * (rule.convention != "innvestigate")
+    shared = [kind("sum"), kind("avg_pool")]
+    return [*((k, rule("pass")) for k in passed), *((k, rule("norm")) for k in shared), (anything, rule("gradient"))]
 
 
 def everywhere(rule: Params, name: str, **own: Any) -> list[Row]:
