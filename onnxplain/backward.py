@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 from .errors import UnsupportedModelError
 from .flow import Flow
-from .graph import Node
+from .graph import Graph, Node, reads
 from .ops.shapes import cast, typed, unbroadcast, zeros
 from .tape import Var, op
 
@@ -29,8 +31,13 @@ class Call:
     elsewhere: Mapping[str, Var] | None = None
 
     @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return self.node.sources
+
+    @cached_property
     def inputs(self) -> tuple[Var | None, ...]:
-        return tuple(self.env[i] if i else None for i in self.node.sources)
+        return tuple(self.env[i] if i else None for i in self.sources)
 
     @cached_property
     def outputs(self) -> tuple[Var | None, ...]:
@@ -39,18 +46,28 @@ class Call:
     @cached_property
     def active(self) -> tuple[int, ...]:
         """Positions of the inputs that depend on the tensors which are attributed to."""
-        return tuple(k for k, i in enumerate(self.node.sources) if i in self.flow.active)
+        return tuple(k for k, i in enumerate(self.sources) if i in self.flow.active)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the active inputs."""
+        return [self.sources[k] for k in self.active]
 
     @cached_property
     def reference(self) -> Call:
         """The same node at the point that is compared with."""
         assert self.elsewhere is not None, "the sweep was given no reference"
-        return Call(self.node, self.elsewhere, self.flow)
+        return replace(self, env=self.elsewhere, elsewhere=None)
+
+    @property
+    def wide(self) -> Call:
+        """The same with 16-bit numbers as float32."""
+        return replace(self, env=_Wide(self.env), elsewhere=None if self.elsewhere is None else _Wide(self.elsewhere))
 
     @property
     def maker(self) -> Call:
         """The node that makes the first active input."""
-        return Call(self.flow.graph.producer[self.node.sources[self.active[0]]], self.env, self.flow, self.elsewhere)
+        return Call(self.flow.graph.producer[self.names[0]], self.env, self.flow, self.elsewhere)
 
     @property
     def x(self) -> list[Var]:
@@ -75,7 +92,11 @@ class Call:
     def _pull(self, given: Sequence[Cotangent], outputs: Sequence[Var | None], inputs: Sequence[Var | None]) -> list[Cotangent]:
         operator = self.node.operator
         assert operator is not None
-        attributes = {**self.node.attributes, "active": self.active} if operator.kind == "control" else self.node.attributes
+        attributes = dict(self.node.attributes)
+        if operator.kind == "control":
+            attributes["active"] = self.active
+        if self.node in self.flow.final:
+            attributes["saturates"] = False
         answer = operator.vjp(*((given, outputs) if operator.many else (given[0], outputs[0])), *inputs, **attributes)
         pulled: list[Cotangent] = []
         for i in self.active:
@@ -144,16 +165,42 @@ class Call:
     @property
     def pos(self) -> list[Var]:
         """The positive parts of the active inputs."""
-        return [x if n in self.flow.nonnegative else op.Max(x, 0) for n, x in zip(self._names, self.x)]
+        return [x if n in self.flow.nonnegative else op.Max(x, 0) for n, x in zip(self.names, self.x)]
 
     @property
     def neg(self) -> list[Var | None]:
         """Their negative parts; None for what cannot be negative."""
-        return [None if n in self.flow.nonnegative else op.Min(x, 0) for n, x in zip(self._names, self.x)]
+        return [None if n in self.flow.nonnegative else op.Min(x, 0) for n, x in zip(self.names, self.x)]
 
-    @property
-    def _names(self) -> list[str]:
-        return [self.node.sources[i] for i in self.active]
+
+class _Wide(Mapping):
+    """Values by name, 16-bit ones cast to float32 when they are asked for."""
+
+    def __init__(self, env: Mapping[str, Var]) -> None:
+        self.env = env
+
+    def __getitem__(self, name: str) -> Var:
+        v = self.env[name]
+        return cast(v, SINGLE) if is_half(v) else v
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.env)
+
+    def __len__(self) -> int:
+        return len(self.env)
+
+
+SINGLE = np.dtype(np.float32)
+
+
+def is_half(v: Var) -> bool:
+    """Whether a tensor holds 16-bit floats."""
+    return v.type.is_float and v.dtype.itemsize == 2
+
+
+def single(g: Var, f: Call) -> tuple[Var, Call]:
+    """What arrived and the call, in float32 where the node computes in 16 bits: these swallow stabilisers and small squares."""
+    return (cast(g, SINGLE), f.wide) if is_half(f.y) and not isinstance(f, Region) else (g, f)
 
 
 Map = Callable[[Var], Var]
@@ -176,6 +223,54 @@ class Part:
     pull: Callable[[Var], Sequence[Cotangent]] | None
 
 
+@dataclass(frozen=True, eq=False)
+class Region(Call):
+    """Connected nodes as one call, from what enters them to what the last one, `node`, makes."""
+
+    nodes: Collection[Node] = ()
+
+    @cached_property
+    def graph(self) -> Graph:
+        whole, own = self.flow.graph, [n for n in self.flow.graph.nodes if n in self.nodes]
+        made = {o for n in own for o in n.outputs}
+        entering = dict.fromkeys(i for n in own for i in reads(n) if i not in made and i not in whole.constants)
+        types = whole.types
+        return Graph({i: types[i] for i in entering}, {o: types[o] for o in self.node.outputs if o}, own, whole.constants, types)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(self.graph.inputs)
+
+    def vjp(self, g: Var | Sequence[Cotangent]) -> list[Cotangent]:
+        given = g if isinstance(g, (tuple, list)) else [g]
+        return self._sweep(self.env, {o: d for o, d in zip(self.node.outputs, given) if d is not None})
+
+    def _sweep(self, env: Mapping[str, Var], seeds: Mapping[str, Var]) -> list[Cotangent]:
+        reached = backward(Flow(self.graph, tuple(seeds), tuple(self.names)), env, seeds)
+        return [reached[n] for n in self.names]
+
+    def __call__(self, x: Sequence[Var | None], m: Map | None = None, *, bias: bool = True) -> Part | None:
+        if m is not None or not bias or any(v is None for v in x):
+            raise UnsupportedModelError(
+                f"the rule for the region that ends in {self.node} changes parameters, and a region of {len(self.nodes)} nodes has no one set of them. "
+                "Remedy: give its layers rows of their own, or the region a rule such as epsilon, norm, pass or gradient."
+            )
+        given = {n: self.env[n] for n in self.sources} | {n: v for n, v in zip(self.names, x) if v is not None}
+        env = self.graph.write(self.y.tape, given, prefix=f"at{len(self.y.tape.nodes)}/")
+        return Part(x, env[self.node.outputs[0]], lambda s: self._sweep(env, {self.node.outputs[0]: s}))
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """A rule that answers for connected nodes at once, when the last of them is asked."""
+
+    rule: Rule
+    nodes: Collection[Node]
+
+    def __call__(self, R: Var, f: Call) -> Sequence[Cotangent]:
+        return self.rule(R, f)
+
+
 def gradient(g: Var | Sequence[Cotangent], f: Call) -> Sequence[Cotangent]:
     """The rule that every other one replaces."""
     return f.vjp(g)
@@ -184,9 +279,18 @@ def gradient(g: Var | Sequence[Cotangent], f: Call) -> Sequence[Cotangent]:
 def refuse(nodes: Sequence[Node], what: str) -> None:
     """Name every node without a rule, and what helps."""
     if nodes:
-        listed = "; ".join(map(str, nodes[:20])) + (f"; and {len(nodes) - 20} more" if len(nodes) > 20 else "")
+        listed = "; ".join(f"{n} ({n.why})" if n.why else str(n) for n in nodes[:20]) + (f"; and {len(nodes) - 20} more" if len(nodes) > 20 else "")
         remedy = "explain a tensor behind them (wrt=…) or before them (output=…), or re-export the model with standard ai.onnx operators"
         raise UnsupportedModelError(f"{what} has no rule for {len(nodes)} node{'s' * (len(nodes) > 1)}: {listed}. Remedy: {remedy}.")
+
+
+def _region(nodes: Collection[Node], last: Node, env: Mapping[str, Var], flow: Flow, reference: Mapping[str, Var] | None) -> Region:
+    """The nodes as one call; refused where something beside them reads what is theirs."""
+    if (outsider := flow.outsider(nodes, last)) is not None:
+        raise UnsupportedModelError(
+            f"the region that ends in {last} is not closed: {outsider} is beside it and reads from its inside. Remedy: match these nodes too, or fewer."
+        )
+    return Region(last, env, flow, reference, nodes)
 
 
 def backward(
@@ -209,12 +313,14 @@ def backward(
         many = node.operator is not None and node.operator.many
         if all(g is None for g in arrived) or (arrived[0] is None and not many):
             continue
-        f = Call(node, env, flow, reference)
-        answers = rules(flow, node)(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)
+        rule = rules(flow, node)
+        f = _region(rule.nodes, node, env, flow, reference) if isinstance(rule, Joint) else Call(node, env, flow, reference)
+        answers = rule(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)
         if watch is not None:
             watch(f, arrived, answers)
         for k, r in zip(f.active, answers, strict=True):
             if r is not None:
-                name = node.sources[k]
+                name = f.sources[k]
+                r = cast(r, env[name]) if is_half(env[name]) else r
                 carried[name] = carried[name] + r if name in carried else r
     return {name: typed(carried[name], env[name]) if name in carried else zeros(env[name]) for name in flow.wrt}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,8 @@ class Flow:
     graph: Graph
     outputs: tuple[str, ...]
     wrt: tuple[str, ...]
+    final: Collection[Node] = ()
+    """Nodes that put the explained score itself on a grid: that it saturates stops nothing."""
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -138,6 +140,19 @@ class Flow:
             return found
 
         return self.memo(("last", fits), find)
+
+    def outsider(self, nodes: Collection[Node], last: Node) -> str | None:
+        """What keeps connected nodes from being one region that ends in `last`: a reader of their inside, or a name for it; None if nothing does."""
+        inside = [o for n in nodes if n is not last for o in n.outputs if o]
+        named = next((o for o in inside if o in self.outputs or o in self.wrt), None)
+        if named is not None:
+            return f"the question about {named!r}"
+        reader = next((u for o in inside for u in self.graph.users.get(o, ()) if u not in nodes and u in self._members), None)
+        return None if reader is None else str(reader)
+
+    @cached_property
+    def _members(self) -> set[Node]:
+        return set(self.nodes)
 
     def fed_by_input(self, node: Node) -> bool:
         """Whether a graph input reaches the node through nodes that only change the shape."""

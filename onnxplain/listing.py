@@ -11,7 +11,7 @@ from typing import Any
 from .errors import UnsupportedModelError, choose
 from .flow import Flow
 from .graph import Node
-from .methods import METHODS
+from .methods import METHODS, Perturbation
 from .model import load
 from .question import Question
 from .rules import COMPOSITES, RULES, Composite, Params
@@ -93,7 +93,7 @@ class Coverage:
         lines = [f"{len(self.nodes)} nodes between {', '.join(self.wrt)} and {self.output}"]
         lines += [f"every rule: {', '.join(able) or 'no method'}"] + ([f"lacking:    {', '.join(unable)}"] if unable else [])
         rows = [("node", "operator", "kind", "VJP", "missing for")]
-        rows += [(n.name, n.op, n.kind or "?", "yes" if n.vjp else "no", _some(n.lacking, len(self.methods))) for n in self.nodes]
+        rows += [(n.name, n.op, n.kind or "?", "yes" if n.vjp else "no", _some(n.lacking, sum(not _only_runs(m) for m in self.methods))) for n in self.nodes]
         widths = [max(len(r[c]) for r in rows) for c in range(5)]
         lines += ["", *("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows)]
         return "\n".join([*lines, *(["", *self.remedies] if self.remedies else [])])
@@ -113,7 +113,7 @@ def _some(names: Any, whole: int | None) -> str:
     """A short list of names."""
     names = list(names)
     if names and len(names) == whole:
-        return "every method"
+        return "every method but those of perturbation"
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
@@ -134,7 +134,13 @@ def check(model: Any, *, output: str | None = None, wrt: Any = None) -> Coverage
     q = Question.ask(load(model), output, wrt)
     nodes = tuple(_cover(q.flow, n) for n in q.flow.nodes)
     reached = q.output in q.flow.active
-    return Coverage(q.output, q.wrt, nodes, {m: reached and not any(m in n.lacking for n in nodes) for m in sorted(METHODS)}, reached)
+    able = {m: _only_runs(m) or (reached and not any(m in n.lacking for n in nodes)) for m in sorted(METHODS)}
+    return Coverage(q.output, q.wrt, nodes, able, reached)
+
+
+def _only_runs(method: str) -> bool:
+    """Whether a method asks nothing of the nodes but to run."""
+    return issubclass(METHODS[method], Perturbation)
 
 
 def _cover(flow: Flow, node: Node) -> NodeCoverage:
@@ -145,6 +151,8 @@ def _cover(flow: Flow, node: Node) -> NodeCoverage:
 
 def _lacks(flow: Flow, node: Node, method: str) -> str:
     """Why a method cannot pass a node; empty if it can."""
+    if _only_runs(method):
+        return ""
     if node.operator is None:
         return "no vector-Jacobian product yet; explain a tensor before it (output=) or behind it (wrt=), or re-export with standard ai.onnx operators"
     table = _table(method)

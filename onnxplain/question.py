@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from .model import Model
 from .tape import Dim, Type
 
 SOFTMAXES = ("Softmax", "LogSoftmax", "Sigmoid")
-RESHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+RESHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,15 @@ class Question:
     wrt: tuple[str, ...]
 
     @classmethod
-    def ask(cls, model: Model, output: str | None = None, wrt: str | Sequence[str] | None = None, keep: Iterable[str] = ()) -> Question:
-        """Find the defaults, and refuse names that the model lacks."""
+    def ask(
+        cls,
+        model: Model,
+        output: str | None = None,
+        wrt: str | Sequence[str] | None = None,
+        keep: Iterable[str] = (),
+        default: Callable[[Graph, str], Sequence[str]] | None = None,
+    ) -> Question:
+        """Find the defaults, and refuse names that the model lacks; `default` finds what is attributed to where nobody says it."""
         named = [wrt] if isinstance(wrt, str) else list(wrt or [])
         known = model.raw.types
         for name in (*named, *([output] if output else []), *keep):
@@ -36,7 +43,10 @@ class Question:
         for name in (*named, *([output] if output else []), *keep):
             if name not in graph.types:
                 raise InputError(f"tensor {name!r} leads to no output of the model")
-        question = cls(graph, output or default_score(graph), tuple(dict.fromkeys(named)) or tuple(default_wrt(graph)))
+        score = output or default_score(graph)
+        if not named and default is not None:
+            named = list(default(graph, score))
+        question = cls(graph, score, tuple(dict.fromkeys(named)) or tuple(default_wrt(graph)))
         question._check(bool(named))
         return question
 
@@ -46,9 +56,6 @@ class Question:
             raise InputError(f"output {self.output!r} is {score}: wanted a float tensor")
         if score.shape is None:
             raise UnsupportedModelError(f"the rank of output {self.output!r} is not known to ONNX's shape inference; give output= a tensor of known rank")
-        for name in self.wrt:
-            if not self.graph.types[name].is_float:
-                raise InputError(f"wrt {name!r} is {self.graph.types[name]}: wanted a float tensor; for token ids, the output of their embedding")
         if named:
             reach = self.graph.downstream(self.wrt)
             if self.output not in reach:
@@ -57,10 +64,15 @@ class Question:
     @cached_property
     def flow(self) -> Flow:
         """What lies between the attributed tensors and the score."""
-        return Flow(self.graph, (self.output,), self.wrt)
+        makers = [self.graph.producer.get(n) for n in _moved_from(self.graph, self.output)]
+        final = [n for n in makers if n is not None and n.operator is not None and "saturates" in n.operator.defaults]
+        return Flow(self.graph, (self.output,), self.wrt, final)
 
     def require_vjps(self) -> None:
-        """Refuse by name, before anything is written, what has no rule."""
+        """Refuse by name, before anything is written, what has no derivative."""
+        for name in self.wrt:
+            if not self.graph.types[name].is_float:
+                raise InputError(f"wrt {name!r} is {self.graph.types[name]}: wanted a float tensor; for token ids, the output of their embedding")
         refuse(self.flow.missing, "the backward sweep")
 
     @cached_property
@@ -118,21 +130,24 @@ class Question:
 
 
 def default_score(graph: Graph) -> str:
-    """The first float output, before a trailing Softmax, LogSoftmax or Sigmoid."""
-    output = next((n for n, t in graph.outputs.items() if t.is_float), None)
+    """The first float output, or what a map from labels is made of, before a trailing Softmax, LogSoftmax or Sigmoid."""
+    zipped = (graph.producer[n].inputs[0] for n in graph.outputs if n in graph.producer and graph.producer[n].op_type == "ZipMap")
+    output = next((n for n, t in graph.outputs.items() if t.is_float), next(zipped, None))
     if output is None:
         raise UnsupportedModelError(f"no output of the model is a float tensor: {', '.join(f'{n} is {t}' for n, t in graph.outputs.items())}")
     chain = _moved_from(graph, output)
     last = graph.producer.get(chain[-1])
+    if last is not None and last.op_type == "LpNormalization":  # sigmoids, scaled to add up to one
+        last = graph.producer.get(_moved_from(graph, last.inputs[0])[-1])
     if last is None or last.op_type not in SOFTMAXES:
         return output
     # Old Softmaxes work on a flattened copy: the score is the tensor before it that has the output's layout.
     before = _moved_from(graph, last.inputs[0])
-    return next((n for n in before if graph.types[n].shape == graph.types[output].shape), before[0])
+    return next((n for n in before if graph.types[n].is_float and graph.types[n].shape == graph.types[output].shape), before[0])
 
 
 def _moved_from(graph: Graph, name: str) -> list[str]:
-    """The tensor and those before it that hold the same elements in another shape."""
+    """The tensor and those before it that hold the same elements in another shape, or on no grid."""
     chain = [name]
     while (node := graph.producer.get(chain[-1])) is not None and node.op_type in RESHAPING:
         chain.append(node.inputs[0])

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from onnx import helper
 
 from .errors import InputError, SessionError
 from .tape import Emitted
@@ -65,6 +66,7 @@ class Session:
         except Exception as error:
             raise SessionError(f"ONNX Runtime could not load the emitted graph: {_line(error)}") from error
         self.inputs = [i.name for i in self._session.get_inputs()]
+        self.dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in proto.graph.input}
         self.outputs = [o.name for o in self._session.get_outputs()]
         self.providers = self._session.get_providers()
 

@@ -24,7 +24,7 @@ class Watch:
     def __call__(self, f: Call, arrived: Sequence[Cotangent], answers: Sequence[Cotangent], axis: Callable[[str], int | None]) -> None:
         node = f.node
         self.values.update({name: v for name, v in zip(node.outputs, arrived) if v is not None})
-        flows = {"arrived": list(zip(node.outputs, arrived)), "sent": list(zip((node.sources[k] for k in f.active), answers))}
+        flows = {"arrived": list(zip(node.outputs, arrived)), "sent": list(zip(f.names, answers))}
         # For each sample where every tensor has a batch axis of its own, else for the whole batch.
         apart = all(axis(name) is not None for pairs in flows.values() for name, v in pairs if v is not None)
         for what, pairs in flows.items():

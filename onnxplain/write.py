@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,11 @@ from . import target as targets
 from .methods import Average, Method, Point
 from .ops.shapes import shape_of
 from .question import Question
-from .tape import Emitted, Tape, Type, Var
+from .tape import Emitted, Tape, Type, Var, op
+from .tensors import Tensors
 from .trace import Watch
 
-SCORE, TARGET, SHAPE, PROMISED = "onnxplain/score", "onnxplain/target", "onnxplain/shape", "onnxplain/promised"
+SCORE, TARGET, SHAPE, VALUE, PROMISED, DELTA = (f"onnxplain/{n}" for n in ("score", "target", "shape", "value", "promised", "delta"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,11 @@ class Writer:
         one = len(self.question.wrt) == 1
         return {n: self._free("attribution" if one else f"attribution:{n}") for n in self.question.wrt}
 
-    def _at_x(self, weighted: bool) -> Point:
-        """The model at x, on a fresh tape, with the target as an input."""
+    def _at_x(self, weighted: bool, *, inside: Sequence[str] = ()) -> Point:
+        """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target."""
         q, tape = self.question, Tape()
-        inputs = {n: tape.input(n, t) for n, t in q.graph.inputs.items()}
-        tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{SHAPE}:{n}" for n in q.wrt)))
+        inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
+        tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
         env = q.graph.write(tape, inputs)
         y, axis = env[q.output], q.axis(q.output)
         if weighted:
@@ -61,7 +62,7 @@ class Writer:
 
     def _facts(self, f: Point) -> dict[str, Var]:
         """What an explanation tells beside the attributions: each sample's score, and the target it resolved to."""
-        return {SCORE: f.score()} | ({} if f.coordinates is None else {TARGET: f.coordinates})
+        return {SCORE: self.method.scored(f)} | ({} if f.coordinates is None else {TARGET: f.coordinates})
 
     def _attributions(self, f: Point) -> dict[str, Var]:
         return {self.names[n]: v for n, v in self.method.explanation(f).items()}
@@ -73,7 +74,8 @@ class Writer:
 
     def plain(self, weighted: bool) -> Emitted:
         """The same and the facts, for methods that look at one point."""
-        f = self._at_x(weighted)
+        f, draw = self._drawn(weighted)
+        f = replace(f, draw=draw)
         promised = self.method.promise(f)
         return f.tape.build(self._outputs(f) | self._attributions(f) | self._facts(f) | ({} if promised is None else {PROMISED: promised}))
 
@@ -82,6 +84,45 @@ class Writer:
         f = self._at_x(weighted)
         inside = {f"{SHAPE}:{n}": shape_of(v) for n, v in f.x.items() if n not in self.question.graph.inputs}
         return f.tape.build(self._outputs(f) | self._facts(f) | inside)
+
+    def values(self, weighted: bool) -> Emitted:
+        """The model, the facts, and what the attributed tensors are, and those that a probe changes."""
+        f = self._at_x(weighted)
+        return f.tape.build(self._outputs(f) | self._facts(f) | {f"{VALUE}:{n}": f.env[n] for n in self._read})
+
+    def points(self, weighted: bool) -> Emitted:
+        """The scores where the changed tensors are given, point by point: "point:<tensor>", [K, *shape]."""
+        f = self._at_x(weighted, inside=self._changed)
+        at = Tensors({n: f.tape.input(f"point:{n}", Type.tensor(f.env[n].dtype, [self._steps, *f.env[n].shape])) for n in self._changed})
+        return f.tape.build({SCORE: self.method.scored(f.moved(at)[0])})
+
+    def mixed(self, weighted: bool) -> Emitted:
+        """The scores where the changed tensors are mixed with "baseline:<tensor>" by "mask:<tensor>", [K, *shape or 1]."""
+        f = self._at_x(weighted, inside=self._changed)
+
+        def mix(x: Var, name: str) -> Var:
+            exact = not x.type.is_float  # integers are taken whole from the one or the other
+            mask = f.tape.input(f"mask:{name}", Type.tensor(np.float32 if exact else x.dtype, [self._steps, *(None for _ in x.shape)]))
+            baseline = f.tape.input(f"baseline:{name}", Type.tensor(x.dtype, [None] * x.rank))
+            return op.Where(op.Greater(mask, 0.5), x, baseline) if exact else baseline + mask * (x - baseline)
+
+        at = Tensors({n: mix(f.env[n], n) for n in self._changed})
+        return f.tape.build({SCORE: self.method.scored(f.moved(at)[0])})
+
+    @property
+    def _changed(self) -> Sequence[str]:
+        """The tensors that a probe changes."""
+        return self.method.changed(self.question)
+
+    @property
+    def _read(self) -> Sequence[str]:
+        """The tensors that a probe knows the values of."""
+        return list(dict.fromkeys([*self.question.wrt, *self._changed]))
+
+    @property
+    def _steps(self) -> str | int:
+        """The extent of the axis that tells points apart."""
+        return "steps" if self.question.folds else 1
 
     def trace(self, weighted: bool) -> Emitted:
         """What arrives at every tensor on the way, and the sums that each node receives and sends."""
@@ -99,7 +140,9 @@ class Writer:
         """The statistics of some of an averaging method's points, which come as inputs."""
         f, draw = self._drawn(weighted)
         assert isinstance(self.method, Average)
-        return f.tape.build({f"{k}:{n}": v for k, s in enumerate(self.method.statistics(f, draw)) for n, v in s.items()})
+        statistics = {f"{k}:{n}": v for k, s in enumerate(self.method.statistics(f, draw)) for n, v in s.items()}
+        promised = self.method.promise_of(f, draw)
+        return f.tape.build(statistics | ({} if promised is None else {PROMISED: promised}))
 
     def scores(self, weighted: bool) -> Emitted:
         """The scores at such points."""
@@ -109,11 +152,9 @@ class Writer:
         return f.tape.build({SCORE: at.score()})
 
     def _drawn(self, weighted: bool) -> tuple[Point, dict[str, Var]]:
-        """The numbers that tell the points apart, as inputs with the steps on axis 0."""
-        assert isinstance(self.method, Average)
+        """The numbers that tell the points or the samples apart, as inputs with the steps on axis 0."""
         f = self._at_x(weighted)
         like = next(iter(f.x.values()))
         shapes = {n: tuple(d if isinstance(d, int) else 1 for d in v.shape) for n, v in f.x.items()}
         example = self.method.draws(self.question, shapes, range(1), range(1))
-        steps = "steps" if self.question.folds else 1
-        return f, {n: f.tape.input(f"draw:{n}", Type.tensor(like.dtype, [steps, *(None for _ in np.shape(v)[1:])])) for n, v in example.items()}
+        return f, {n: f.tape.input(f"draw:{n}", Type.tensor(like.dtype, [self._steps, *(None for _ in np.shape(v)[1:])])) for n, v in example.items()}

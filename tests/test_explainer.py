@@ -10,8 +10,7 @@ import pytest
 from helpers import cnn, draw, fixed, mlp, parse, plain, sequence, time_major, tokens, two_inputs
 
 import onnxplain
-import onnxplain.explainer as module
-from onnxplain import Explainer, InputError
+from onnxplain import Explainer, InputError, runner
 
 METHODS = {
     "gradient": {},
@@ -131,8 +130,8 @@ def test_an_explainer_can_be_explained():
 
 def test_one_session_serves_any_number_of_calls(monkeypatch):
     made = []
-    session = module.Session
-    monkeypatch.setattr(module, "Session", lambda *a: made.append(1) or session(*a))
+    session = runner.Session
+    monkeypatch.setattr(runner, "Session", lambda *a: made.append(1) or session(*a))
     for method, most in (("gradient", 1), ("integrated_gradients", 3), ("smoothgrad", 2)):
         made.clear()
         explainer = Explainer(mlp().model, method, batch_size=64, **({"steps": 3} if method == "integrated_gradients" else {}))
@@ -149,7 +148,7 @@ def test_big_weights_are_neither_copied_nor_serialised():
     tracemalloc.start()
     try:
         explainer = Explainer(loaded, "integrated_gradients", steps=20)
-        emitted = explainer._writer.piece(False)
+        emitted = explainer._runner.writer.piece(False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -11,7 +11,7 @@ from onnxplain.write import SCORE, TARGET
 
 
 def writer(known, method="integrated_gradients", **params):
-    return onnxplain.Explainer(known.model, method, **params)._writer
+    return onnxplain.Explainer(known.model, method, **params)._runner.writer
 
 
 @pytest.mark.parametrize("form", ["plain", "forward", "shape", "piece", "scores"])
@@ -36,8 +36,8 @@ def test_scores_and_targets():
 
 
 def test_the_names_of_attributions():
-    assert onnxplain.Explainer(two_inputs(), "gradient", wrt=["b"])._writer.names == {"b": "attribution"}
-    assert onnxplain.Explainer(two_inputs(), "gradient", wrt=["b", "a"])._writer.names == {"b": "attribution:b", "a": "attribution:a"}
+    assert onnxplain.Explainer(two_inputs(), "gradient", wrt=["b"])._runner.writer.names == {"b": "attribution"}
+    assert onnxplain.Explainer(two_inputs(), "gradient", wrt=["b", "a"])._runner.writer.names == {"b": "attribution:b", "a": "attribution:a"}
 
 
 def test_a_model_is_written_in_time_that_grows_linearly():

@@ -1,6 +1,23 @@
 """Explanation methods: each is its parameters and one formula."""
 
-from . import deeplift, gradient, noise, path, pattern, rectified, relevance  # noqa: F401  (they fill METHODS)
+from . import (  # noqa: F401  (they fill METHODS)
+    ablation,
+    cam,
+    deeplift,
+    gradient,
+    layer,
+    lime,
+    noise,
+    occlusion,
+    path,
+    pattern,
+    prediction_difference,
+    rectified,
+    relevance,
+    rise,
+    shapley,
+)
 from .base import METHODS, Average, Method, Point, method
+from .perturbation import Perturbation
 
-__all__ = ["METHODS", "Average", "Method", "Point", "method"]
+__all__ = ["METHODS", "Average", "Method", "Perturbation", "Point", "method"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ..backward import Rules, backward, gradient
 from ..errors import InputError, choose
-from ..ops.shapes import reshape_like, shape_of
+from ..graph import Graph
+from ..ops.shapes import reshape, shape_of
 from ..question import Question
 from ..tape import Tape, Var, op
 from ..target import mask
@@ -39,6 +40,8 @@ class Point:
     """Or any weighting of the score's elements."""
     watch: Watch | None = None
     """Told of every step of the sweeps."""
+    draw: Mapping[str, Var] = field(default_factory=dict)
+    """What differs from sample to sample of a method's parameters, where it is an input: [1, …], by `Method.draws`."""
 
     @property
     def tape(self) -> Tape:
@@ -116,9 +119,11 @@ class Point:
         axis = q.axis(q.output)
         coordinates = None if self.coordinates is None else fold(_repeat(self.coordinates, steps, None if axis is None else 0), None if axis is None else 0)
         weights = None if self.weights is None else fold(_repeat(self.weights, steps, axis), axis)
-        return Point(q, self.elsewhere(given), coordinates, weights), lambda results: results.map(
-            lambda r, v, n: unfold(r, v, n), x, Tensors({n: q.axis(n) for n in results})
-        )
+        return Point(q, self.elsewhere(given), coordinates, weights), lambda results: Tensors({n: unfold(r, steps, q.axis(n)) for n, r in results.items()})
+
+    def about(self, names: Sequence[str]) -> Point:
+        """The same point, asked about other tensors; not watched."""
+        return replace(self, question=replace(self.question, wrt=tuple(names)), watch=None)
 
 
 def _repeat(v: Var, steps: Var, axis: int | None) -> Var:
@@ -138,14 +143,12 @@ def fold(v: Var, axis: int | None) -> Var:
     return op.Reshape(v, op.Concat(shape_of(v, 0, axis), [-1], shape_of(v, axis + 2), axis=0) if rank > 1 else [-1])
 
 
-def unfold(r: Var, points: Var, axis: int | None) -> Var:
-    """[…, K·N, …] as [K, …, N, …], like `points`."""
-    if not axis:
-        return reshape_like(r, points)
-    rank = r.rank
-    order = [*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]
-    r = op.Reshape(r, op.Concat(shape_of(points, 1, axis + 1), shape_of(points, 0, 1), shape_of(points, axis + 1), axis=0))
-    return op.Transpose(r, perm=[order.index(i) for i in range(rank + 1)])
+def unfold(r: Var, steps: Var, axis: int | None) -> Var:
+    """[…, K·N, …] as [K, …, N, …], K the extent of `steps`; without a batch axis there is one step."""
+    if axis is None:
+        return op.Unsqueeze(r, [0])
+    apart = reshape(r, shape_of(r, 0, axis), shape_of(steps, 0, 1), -1, shape_of(r, axis + 1))
+    return op.Transpose(apart, perm=[axis, *range(axis), *range(axis + 1, apart.rank)]) if axis else apart
 
 
 METHODS: dict[str, type[Method]] = {}
@@ -156,6 +159,8 @@ class Method:
     """A method's fields are its parameters; `explanation` is its formula."""
 
     name: ClassVar[str] = ""
+    differentiates: ClassVar[bool] = True
+    """Whether it needs derivatives of the nodes between the attributed tensors and the score."""
 
     def __init_subclass__(cls, name: str = "") -> None:
         if name:
@@ -170,6 +175,14 @@ class Method:
     def promise(self, f: Point) -> Var | None:
         """What each sample's attributions should add up to, [N]; None for methods that promise nothing."""
         return None
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """What the parameters say of some samples (and steps, for methods that average): arrays with the steps on axis 0."""
+        return {}
+
+    def scored(self, f: Point) -> Var:
+        """The number of each sample that this method explains, [N]."""
+        return f.score()
 
     def warnings(self, question: Question) -> list[str]:
         """Why this method does not fit this network, if it does not."""
@@ -192,6 +205,19 @@ class Method:
     def keep(self) -> list[str]:
         """Tensors that the parameters name."""
         return []
+
+    def where(self, wrt: str | Sequence[str] | None) -> str | Sequence[str] | None:
+        """The tensors attributed to, where the caller says `wrt`: for methods whose parameters can say it too."""
+        return wrt
+
+    @property
+    def attributed(self) -> Callable[[Graph, str], Sequence[str]] | None:
+        """Finds in a graph, for the score's name, what is attributed to by default; None for the inputs (or the embeddings of token ids)."""
+        return None
+
+    def changed(self, question: Question) -> Sequence[str]:
+        """The tensors whose values a `Probe` changes."""
+        return question.wrt
 
     @property
     def params(self) -> dict[str, Any]:
@@ -256,6 +282,13 @@ class Average(Method):
     def keep(self) -> list[str]:
         return self.wrapped.keep
 
+    def where(self, wrt: str | Sequence[str] | None) -> str | Sequence[str] | None:
+        return self.wrapped.where(wrt)
+
+    @property
+    def attributed(self) -> Callable[[Graph, str], Sequence[str]] | None:
+        return self.wrapped.attributed
+
     def warnings(self, question: Question) -> list[str]:
         return self.wrapped.warnings(question)
 
@@ -281,6 +314,10 @@ class Average(Method):
     def ends(self) -> dict[str, np.ndarray]:
         """The numbers of the two points whose difference of scores a complete method's attributions add up to."""
         return {}
+
+    def promise_of(self, f: Point, draw: Mapping[str, Var]) -> Var | None:
+        """Or what these points add to the sum that is promised, [N]."""
+        return None
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         """Where the points lie: [K, *shape] of each tensor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..rules.deeplift import DeepLift as Multipliers
 from ..tape import Var, op
 from ..tensors import Tensors
 from .base import Average, Method, Point, array_for, one_of, require
-from .path import start
+from .path import baseline_rows, start
 
 RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")
 
@@ -34,7 +34,7 @@ class DeepLift(Method, name="deeplift"):
         "rescale", "reveal_cancel", "genomics_default" (rescale behind convolutions, RevealCancel behind dense layers), or "linear"
         (the gradient at the activations).
     baseline : float, array or dict of arrays by tensor, default 0
-        The reference.
+        The reference; an array broadcasts over the batch, or has the batch's own size.
     """
 
     rule: str = "rescale"
@@ -43,8 +43,11 @@ class DeepLift(Method, name="deeplift"):
     def __post_init__(self) -> None:
         one_of(self.rule, RULES, "rule")
 
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        return baseline_rows(question, self.baseline, samples)
+
     def _reference(self, f: Point) -> Point:
-        x0 = {n: expand_like(v, f.x[n]) for n, v in start(f, self.baseline).items()}
+        x0 = start(f, self.baseline, f.draw).map(lambda v, x: expand_like(op.Squeeze(v, [0]) if v.rank > x.rank else v, x), f.x)
         return Point(f.question, f.elsewhere(x0), f.coordinates, f.weights)
 
     def explanation(self, f: Point) -> Tensors:
@@ -78,13 +81,24 @@ class DeepShap(Average, name="deepshap"):
         first = next(iter(self.background.values())) if isinstance(self.background, Mapping) else self.background
         return len(first)
 
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: range) -> dict[str, np.ndarray]:
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         return {f"background:{n}": np.asarray(array_for(self.background, n, "background"))[steps.start : steps.stop] for n in question.wrt}
 
-    def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
+    def _pairs(self, f: Point, draw: Mapping[str, Var]) -> tuple[Point, Point, Callable[[Tensors], Tensors]]:
+        """Every sample beside every reference, and what takes results apart again."""
         references = Tensors({n: op.Unsqueeze(draw[f"background:{n}"], [1 + (f.question.axis(n) or 0)]) for n in f.x})
         points = Tensors({n: op.Expand(op.Unsqueeze(x, [0]), op.Concat(shape_of(references[n], 0, 1), shape_of(x), axis=0)) for n, x in f.x.items()})
         at, apart = f.moved(points)
-        elsewhere, _ = f.moved(Tensors({n: expand_like(references[n], points[n]) for n in f.x}))
-        shared = contributions(at, elsewhere, self.rule)
+        return at, f.moved(references.map(expand_like, points))[0], apart
+
+    def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
+        at, reference, apart = self._pairs(f, draw)
+        shared = contributions(at, reference, self.rule)
         return (apart(shared).map(lambda v: op.ReduceSum(v, [0], keepdims=0) / float(self.points)),)
+
+    def promise_of(self, f: Point, draw: Mapping[str, Var]) -> Var | None:
+        if self.rule == "linear":
+            return None
+        at, reference, _ = self._pairs(f, draw)
+        rises = op.Reshape(at.score() - reference.score(), op.Concat([-1], shape_of(f.score()), axis=0))
+        return op.ReduceSum(rises, [0], keepdims=0) / float(self.points)

@@ -27,7 +27,54 @@ QUADRATURES = {
 
 
 @dataclass(frozen=True)
-class IntegratedGradients(Average, name="integrated_gradients"):
+class Path(Average):
+    """A method that averages over steps on the straight path from a baseline to x."""
+
+    steps: int = 50
+    baseline: Any = 0.0
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.steps, (int, np.integer)) and self.steps >= 1, f"steps must be a positive integer, got {self.steps!r}")
+
+    @property
+    def points(self) -> int:
+        return int(self.steps)
+
+    @property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """What tells the steps apart, [steps] each; "alpha" is how far they have come."""
+        raise NotImplementedError
+
+    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        return {k: v[steps.start : steps.stop] for k, v in self.numbers.items()} | baseline_rows(question, self.baseline, samples)
+
+    def drawn(self, f: Point) -> dict[str, Var]:
+        like = next(iter(f.x.values()))
+        return {k: f.tape.constant(v, like) for k, v in self.numbers.items()}
+
+    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
+        x0 = start(f, self.baseline, draw)
+        return x0 + f.x.map(lambda x: per_step(draw["alpha"], x)) * (f.x - x0)
+
+
+@dataclass(frozen=True)
+class Quadrature(Path):
+    """One that weighs its steps to approximate an integral."""
+
+    quadrature: str = "gausslegendre"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of(self.quadrature, list(QUADRATURES), "quadrature")
+        require(self.quadrature != "riemann_trapezoid" or self.steps >= 2, "riemann_trapezoid needs at least 2 steps")
+
+    @cached_property
+    def numbers(self) -> dict[str, np.ndarray]:
+        return dict(zip(("alpha", "weight"), QUADRATURES[self.quadrature](self.points)))
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Quadrature, name="integrated_gradients"):
     """(x − x₀) times the mean gradient on the straight path from x₀ to x (Sundararajan, Taly and Yan 2017, eq. 1).
 
     Parameters
@@ -43,59 +90,30 @@ class IntegratedGradients(Average, name="integrated_gradients"):
         The method to average instead of the gradient, and its parameters.
     """
 
-    steps: int = 50
-    quadrature: str = "gausslegendre"
-    baseline: Any = 0.0
-
-    def __post_init__(self) -> None:
-        one_of(self.quadrature, list(QUADRATURES), "quadrature")
-        require(isinstance(self.steps, (int, np.integer)) and self.steps >= 1, f"steps must be a positive integer, got {self.steps!r}")
-        require(self.quadrature != "riemann_trapezoid" or self.steps >= 2, "riemann_trapezoid needs at least 2 steps")
-
-    @property
-    def points(self) -> int:
-        return int(self.steps)
-
-    @cached_property
-    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
-        return QUADRATURES[self.quadrature](self.points)
-
-    def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
-        alpha, weight = self.nodes
-        drawn = {"alpha": alpha[steps.start : steps.stop], "weight": weight[steps.start : steps.stop]}
-        for name in dict.fromkeys([*question.wrt, *question.graph.inputs]):
-            if (rows := self._rows(question, name)) is not None:
-                axis = question.axis(name)
-                require(rows.shape[axis] > max(samples), f"baseline for {name!r} has {rows.shape[axis]} samples, the batch has more")
-                drawn[f"baseline:{name}"] = np.take(rows, samples, axis)[None]
-        return drawn
-
-    def _rows(self, question: Question, name: str) -> np.ndarray | None:
-        """The baseline of a tensor, if it differs from sample to sample."""
-        if isinstance(self.baseline, Mapping):
-            given = self.baseline.get(name)
-        else:  # it is the inputs' own, if they can have one
-            inputs = question.graph.inputs
-            given = self.baseline if name in inputs or not any(t.is_float for t in inputs.values()) else None
-        type, axis = question.graph.types[name], question.axis(name)
-        if given is None or type.shape is None or axis is None or np.ndim(given) < len(type.shape) or np.shape(given)[axis] == 1:
-            return None
-        return _checked(given, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape)]), name)
-
-    def drawn(self, f: Point) -> dict[str, Var]:
-        like = next(iter(f.x.values()))
-        return {k: f.tape.constant(v, like) for k, v in zip(("alpha", "weight"), self.nodes)}
-
     @property
     def ends(self) -> dict[str, np.ndarray]:
         return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped == method("gradient", {}) else {}
 
-    def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        x0 = start(f, self.baseline, draw)
-        return x0 + f.x.map(lambda x: per_step(draw["alpha"], x)) * (f.x - x0)
-
     def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
         return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline, draw)) * a
+
+
+def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> dict[str, np.ndarray]:
+    """Of the baselines that differ from sample to sample, these samples' own: "baseline:<tensor>", [1, *shape]."""
+    rows = {}
+    for name in dict.fromkeys([*question.wrt, *question.graph.inputs]):
+        if isinstance(baseline, Mapping):
+            given = baseline.get(name)
+        else:  # it is the inputs' own, if they can have one
+            inputs = question.graph.inputs
+            given = baseline if name in inputs or not any(t.is_float for t in inputs.values()) else None
+        type, axis = question.graph.types[name], question.axis(name)
+        if given is None or type.shape is None or axis is None or np.ndim(given) < len(type.shape) or np.shape(given)[axis] == 1:
+            continue
+        array = np.asarray(_checked(given, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape)]), name))
+        require(array.shape[axis] > max(samples), f"baseline for {name!r} has {array.shape[axis]} samples, the batch has more")
+        rows[f"baseline:{name}"] = np.take(array, samples, axis)[None]
+    return rows
 
 
 def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Tensors:

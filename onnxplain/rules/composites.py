@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..backward import Rule
+from ..backward import Joint, Rule
 from ..errors import InputError, UnsupportedModelError, choose
 from ..flow import Flow
 from ..graph import Node
-from .conditions import Condition, adds_bias, all_of, anything, by_constant, fed_by_input, first, index, is_a, kind, makes
+from .conditions import PATTERNS, Condition, adds_bias, all_of, anything, attention, by_constant, chain, fed_by_input, first, index, is_a, kind, makes
 from .lrp import RULES, Stabilizer
 
 Row = tuple[Condition, Rule]
@@ -67,14 +67,14 @@ def stabilizer(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Composite:
-    """`composite(flow, node)` is the rule of the first row whose condition holds."""
+    """`composite(flow, node)` is the rule of the first row whose condition holds, joint for all nodes that the condition answers with."""
 
     rows: tuple[Row, ...]
 
     def __call__(self, flow: Flow, node: Node) -> Rule:
         for fits, rule in self.rows:
-            if fits(flow, node):
-                return rule
+            if found := fits(flow, node):
+                return Joint(rule, found) if isinstance(found, (set, frozenset, list, tuple)) else rule
         raise UnsupportedModelError(f"no row of the composite fits {node}. Remedy: add one for it, such as (anything, gradient).")
 
 
@@ -186,7 +186,7 @@ def attn_lrp(rule: Params) -> list[Row]:
 @composite
 def cp_lrp(rule: Params) -> list[Row]:
     """attn_lrp with attention weights and gates as constants, so that nothing is lost in them (Ali et al. 2022)."""
-    return _conserving(rule, "signal")
+    return [(attention, rule("values")), *_conserving(rule, "signal")]
 
 
 def _conserving(rule: Params, product: str) -> list[Row]:
@@ -258,7 +258,7 @@ LINEAR, CONV = kind("linear"), kind("conv")
 
 # ---- rows that a user puts in front ----
 
-CONDITIONS = ("kind", "op", "tensor", "index", "first", "fed_by_input")
+CONDITIONS = ("kind", "op", "tensor", "index", "pattern", "first", "fed_by_input")
 
 
 def row(given: Any, rule: Params) -> Row:
@@ -283,7 +283,7 @@ def _from_dict(given: dict[str, Any], rule: Params) -> Row:
         if not _fits(name, key, values[key]):
             raise InputError(f"{key} of the rule {name} must be {'two numbers' if name == 'alpha_beta_x' else 'a number'}, got {values[key]!r}")
     conditions: list[Condition] = []
-    for key, make in {"kind": _kind, "op": is_a, "tensor": lambda t: makes(*([t] if isinstance(t, str) else t)), "index": index}.items():
+    for key, make in {"kind": _kind, "op": is_a, "tensor": lambda t: makes(*([t] if isinstance(t, str) else t)), "index": index, "pattern": _pattern}.items():
         if key in given:
             conditions.append(make(given[key]))
     if given.get("fed_by_input"):
@@ -297,3 +297,8 @@ def _kind(name: str) -> Condition:
     from ..ops import KINDS
 
     return kind(choose("kind", name, [*KINDS, "conv", "dense", "relu"]))
+
+
+def _pattern(given: Any) -> Condition:
+    """A region by name, or operators in a row."""
+    return PATTERNS[choose("pattern", given, PATTERNS)] if isinstance(given, str) else chain(*map(is_a, given))

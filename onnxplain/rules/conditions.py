@@ -1,14 +1,17 @@
-"""Conditions: which nodes a row of a composite means. Any function of (flow, node) is one."""
+"""Conditions: which nodes a row of a composite means. Any function of (flow, node) is one.
+
+A condition may also answer with nodes: the connected region that ends in `node` and that the row's rule treats as one.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
 
-from ..flow import Flow
+from ..flow import SHAPING, Flow
 from ..graph import Node
 
-Condition = Callable[[Flow, Node], bool]
+Condition = Callable[[Flow, Node], bool | Collection[Node]]
 
 
 def is_a(*op_types: str) -> Condition:
@@ -38,12 +41,12 @@ def index(i: int) -> Condition:
 
 def first(fits: Condition) -> Condition:
     """The node fits, and none before it along the data flow does."""
-    return lambda flow, node: node in flow.first(fits)
+    return lambda flow, node: node in flow.first(fits) and fits(flow, node)
 
 
 def last(fits: Condition) -> Condition:
     """The node fits, and none behind it does."""
-    return lambda flow, node: node in flow.last(fits)
+    return lambda flow, node: node in flow.last(fits) and fits(flow, node)
 
 
 def fed_by_input(flow: Flow, node: Node) -> bool:
@@ -73,10 +76,69 @@ def adds_bias(flow: Flow, node: Node) -> bool:
 
 
 def all_of(conditions: Collection[Condition]) -> Condition:
-    """Every condition holds."""
-    return lambda flow, node: all(c(flow, node) for c in conditions)
+    """Every condition holds; if some answer with nodes, the last such answer counts."""
+
+    def fits(flow: Flow, node: Node) -> bool | Collection[Node]:
+        found: bool | Collection[Node] = True
+        for condition in conditions:
+            answer = condition(flow, node)
+            if not answer:
+                return False
+            found = found if answer is True else answer
+        return found
+
+    return fits
 
 
 def anything(flow: Flow, node: Node) -> bool:
     """Every node."""
     return True
+
+
+# ---- connected regions ----
+
+WEIGHING = (*SHAPING, "Softmax", "Add", "Sub", "Mul", "Div", "Where", "Clip", "Tanh", "Dropout", "Expand")
+"""What stands between the two products of an attention: scales, masks, caps."""
+
+
+def chain(*conditions: Condition) -> Condition:
+    """The last of several nodes in a row, nothing else reading what is between them: one region."""
+
+    def fits(flow: Flow, node: Node) -> bool | Collection[Node]:
+        if not conditions[-1](flow, node):
+            return False
+        nodes = [node]
+        for condition in conditions[-2::-1]:
+            makers = [p for i in nodes[-1].inputs if i in flow.active and (p := flow.graph.producer.get(i)) is not None]
+            before = next((p for p in makers if condition(flow, p)), None)
+            if before is None:
+                return False
+            nodes.append(before)
+        return nodes if flow.outsider(nodes, node) is None else False
+
+    return fits
+
+
+def attention(flow: Flow, node: Node) -> bool | Collection[Node]:
+    """Softmax attention, from the product of queries and keys to that with the values: one region."""
+    if not _mixes(flow, node):
+        return False
+    for weights in node.inputs:
+        nodes, open_ = {node}, [weights]
+        while open_:
+            maker = flow.graph.producer.get(open_.pop())
+            if maker is not None and maker.outputs[0] in flow.active and (maker.op_type in WEIGHING or _mixes(flow, maker)):
+                nodes.add(maker)
+                open_ += maker.inputs if maker.op_type in WEIGHING else ()
+        if {"Softmax", "MatMul"} <= {n.op_type.replace("Einsum", "MatMul") for n in nodes - {node}} and flow.outsider(nodes, node) is None:
+            return nodes
+    return False
+
+
+def _mixes(flow: Flow, node: Node) -> bool:
+    """A matrix product of two tensors that both depend on the input."""
+    return node.op_type in ("MatMul", "Einsum") and flow.kind(node) == "product"
+
+
+PATTERNS: dict[str, Condition] = {"attention": attention}
+"""Regions that a row in JSON names."""

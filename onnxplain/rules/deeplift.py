@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..backward import Call, Cotangent, Part
+from ..backward import Call, Cotangent, Part, Rule, single
 from ..errors import UnsupportedModelError
 from ..flow import Flow
 from ..graph import Node
@@ -119,7 +119,11 @@ class DeepLift:
     rule: str = "rescale"
     _split: dict[str, tuple[Var, Var]] = field(default_factory=dict)
 
-    def __call__(self, flow: Flow, node: Node):
+    def __call__(self, flow: Flow, node: Node) -> Rule:
+        rule = self._rule(flow, node)
+        return lambda m, f: rule(*single(m, f))
+
+    def _rule(self, flow: Flow, node: Node) -> Rule:
         kind = flow.kind(node)
         if kind == "activation":
             return gradient if self.rule == "linear" else self._activation(flow, node)

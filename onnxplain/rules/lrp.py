@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backward import Call, Cotangent, Part
+from ..backward import Call, Cotangent, Part, single
 from ..errors import InputError
 from ..ops.normalization import moments
 from ..ops.shapes import cast, reshape_like, step
@@ -113,7 +113,7 @@ class Rule:
             RULES[name] = cls
 
     def __call__(self, R: Var, f: Call) -> Sequence[Cotangent]:
-        return self.relevance(R, f)
+        return self.relevance(*single(R, f))
 
     def relevance(self, R: Var, f: Call) -> Sequence[Cotangent]:
         """What each active input gets of R."""
@@ -363,6 +363,18 @@ class Signal(Rule, name="signal"):
         if not any(gates) or all(gates):
             return Product(self.stabilizer)(R, f)
         return [None if gate or r is None else x * r for gate, x, r in zip(gates, f.x, f.vjp(R / self.stabilizer(f.y)))]
+
+
+@dataclass(frozen=True)
+class Values(Rule, name="values"):
+    """An attention's values get all, its queries and keys nothing: the weights are constants (Ali et al. 2022)."""
+
+    stabilizer: Stabilizer = Stabilizer()
+
+    def relevance(self, R, f):
+        weighed = Call(f.node, f.env, f.flow)
+        sent = dict(zip(weighed.names, weighed.vjp(R / self.stabilizer(f.y))))
+        return [x * r if (r := sent.get(n)) is not None else None for n, x in zip(f.names, f.x)]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ with the mask m of the regime as the cotangent.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -46,8 +47,9 @@ class PatternNet(Rule):
 
     def relevance(self, R, f):
         name = f.node.inputs[weight_of(f.flow, f.node)]
-        w, a = f.env[name], self.patterns[f.node]
-        return replace(f, env={**f.env, name: self.weights(w, w.tape.weight(f"{name}/pattern", a))}).vjp(R)
+        w = f.env[name]
+        a = cast(w.tape.weight(f"{name}/pattern", self.patterns[f.node]), w)
+        return replace(f, env=ChainMap({name: self.weights(w, a)}, f.env)).vjp(R)  # pyright: ignore[reportArgumentType]  (it is only read)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,13 @@ def measure(name: str, methods: list[tuple[str, dict]], batch: int, repeats: int
         loads, readies = [], []
         for _ in range(3):
             loads.append(timed(load))
-            readies.append(timed(lambda: onnxplain.Explainer(path, "gradient")._session("plain", False)))
+            readies.append(timed(lambda: onnxplain.Explainer(path, "gradient")._runner.session("plain", False)))
         forward = load()
         sessions = {}
         for label, (method, params) in [(" ".join([m, *(f"{k}={v}" for k, v in p.items())]), (m, p)) for m, p in methods]:
             explainer = onnxplain.Explainer(path, method, **params)
-            session = explainer._session("plain", False)
-            sessions[label] = lambda s=session, e=explainer: s.run({"input": x, e._writer.target_name: target}, list(e._writer.names.values()))
+            session = explainer._runner.session("plain", False)
+            sessions[label] = lambda s=session, e=explainer: s.run({"input": x, e._runner.writer.target_name: target}, list(e._runner.writer.names.values()))
         actions = {"forward": lambda: forward.run(None, {"input": x}), **sessions}
         times: dict[str, list[float]] = {k: [] for k in actions}
         for _ in range(repeats + 1):

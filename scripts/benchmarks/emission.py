@@ -43,7 +43,7 @@ def main() -> None:
         marks.append(time.perf_counter())
         explainer = onnxplain.Explainer(loaded, "gradient")
         marks.append(time.perf_counter())
-        emitted = explainer._writer.plain(weighted=False).proto
+        emitted = explainer._runner.writer.plain(weighted=False).proto
         marks.append(time.perf_counter())
         print(f"{nodes:6d}  {marks[1] - marks[0]:6.2f} s  {marks[2] - marks[1]:6.2f} s  {marks[3] - marks[2]:6.2f} s  {len(emitted.graph.node)}")
 

@@ -21,7 +21,9 @@ def network(text, weights, shape="N, 5", opset=17):
     return model
 
 
-MLP = network("h = Gemm(x, w1, b1)\n r = Relu(h)\n y = Gemm(r, w2, b2)", {n: v.astype(np.float32) for n, v in zip(("w1", "b1", "w2", "b2"), (W1, B1, W2, B2))})
+MLP_TEXT = "h = Gemm(x, w1, b1)\n r = Relu(h)\n y = Gemm(r, w2, b2)"
+MLP_WEIGHTS = {n: v.astype(np.float32) for n, v in zip(("w1", "b1", "w2", "b2"), (W1, B1, W2, B2))}
+MLP = network(MLP_TEXT, MLP_WEIGHTS)
 
 
 def relu(v):
@@ -64,6 +66,9 @@ def test_deepshap_is_the_mean_over_its_references():
     for batch_size in (None, 2, 5):
         got = onnxplain.explain(MLP, X, "deepshap", background=background, target=TARGET, batch_size=batch_size)
         np.testing.assert_allclose(got.attribution, np.mean(one_by_one, 0), rtol=1e-4, atol=1e-5)
+        falls = got.output["y"] - onnxplain.explain(MLP, background, "gradient", target=0).output["y"].mean(0)
+        np.testing.assert_allclose(got.attribution.sum(1) - got.delta, falls[np.arange(4), TARGET], rtol=1e-4, atol=1e-5)
+        assert np.abs(got.delta).max() < 1e-4
 
 
 SQUARE = {"w": RNG.standard_normal((5, 5)).astype(np.float32), "v": RNG.standard_normal((5, 5)).astype(np.float32), "s": np.full(5, 1.3, np.float32)}
@@ -121,3 +126,15 @@ def test_contrastive_relevance_is_the_class_against_the_mean_of_the_others():
         others = np.where(np.arange(3) == t, 0, scores[n, t] / 2)
         wanted.append(sweep(np.where(np.arange(3) == t, scores[n, t], 0)) - sweep(others))
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+@pytest.mark.parametrize("shape", ["N, 5", "4, 5"])
+def test_a_reference_for_each_sample_survives_a_split(batch_size, shape):
+    references = RNG.standard_normal((4, 5)).astype(np.float32)
+    got = onnxplain.explain(network(MLP_TEXT, MLP_WEIGHTS, shape), X, "deeplift", baseline=references, target=TARGET, batch_size=batch_size)
+    apart = [onnxplain.explain(MLP, x[None], "deeplift", baseline=r[None], target=t).attribution for x, r, t in zip(X, references, TARGET)]
+    np.testing.assert_allclose(got.attribution, np.concatenate(apart), atol=1e-5)
+    assert np.abs(got.delta).max() < 1e-4
+    with pytest.raises(onnxplain.InputError, match="baseline for 'x' has 3 samples, the batch has more"):
+        onnxplain.explain(MLP, X, "deeplift", baseline=references[:3], target=TARGET)

@@ -112,11 +112,12 @@ RULE_CASES = [
 ]
 SPLIT_BY_SIGN = {"z_plus", "z_plus_fast", "alpha_beta", "alpha_beta_x", "gamma", "w_square", "flat", "z_box"}
 PRODUCTS = {"product", "signal", "softmax", "detached"}
+REGIONS = {"values"}  # see test_regions.py
 OTHERS = {"pass", "gradient", "guided_backprop", "deconvnet", "beta_smooth"}
 
 
 def test_every_rule_is_tested():
-    assert {name for name, *_ in RULE_CASES} | OTHERS | PRODUCTS | {"share_ties"} == set(RULES)
+    assert {name for name, *_ in RULE_CASES} | OTHERS | PRODUCTS | REGIONS | {"share_ties"} == set(RULES)
 
 
 def relevances(proto, cases, feeds, R, convention="zennit", others="pass", rules_for=()):

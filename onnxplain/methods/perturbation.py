@@ -1,0 +1,171 @@
+"""Methods that ask the model at perturbed inputs and weigh its answers: they need no derivative, so they explain any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, choose
+from ..graph import Graph, Node
+from ..question import RESHAPING, SOFTMAXES
+from ..tape import Var, op
+from ..tensors import Tensors
+from .base import Method, Point, array_for, require
+
+if TYPE_CHECKING:
+    from ..probe import Probe
+
+
+@dataclass(frozen=True)
+class Perturbation(Method):
+    """A method of forward passes alone. Its formula is NumPy's: the network's answers come from a `Probe`.
+
+    Every one of them knows `probability`: whether it asks for the explained class's probability instead of its score.
+    """
+
+    differentiates = False
+
+    probability: bool = False
+
+    def scored(self, f: Point) -> Var:
+        if not self.probability:
+            return f.score()
+        return replace(f, env={**f.env, f.question.output: probabilities(f)}).score()
+
+    def attribution(self, f: Probe) -> Tensors:
+        """What each attributed tensor is told, in its shape."""
+        raise NotImplementedError
+
+    def answer(self, f: Probe) -> tuple[Tensors, np.ndarray | None]:
+        """The attributions, and for methods that promise completeness what they leave open of the score's difference, [N]."""
+        return self.attribution(f), None
+
+
+# ---- probabilities ----
+
+
+def probabilities(f: Point) -> Var:
+    """The scores as probabilities: as they are if they are that already, else by what the model does to them next, else by Softmax or Sigmoid."""
+    graph, name = f.question.graph, f.question.output
+    made = graph.producer.get(name)
+    if made is not None and (made.op_type in ("Softmax", "Sigmoid") or made.op_type.endswith("Classifier")):
+        return f.y
+    if made is not None and made.op_type == "LogSoftmax":
+        return op.Exp(f.y)
+    then, axis = _squashed(graph, name), f.question.axis(name)
+    wide = [a for a, d in enumerate(f.y.shape) if a != axis and d != 1]
+    if not wide or (then is not None and then.op_type == "Sigmoid"):
+        return op.Sigmoid(f.y)
+    if then is not None and then.inputs[0] == name:
+        return op.Softmax(f.y, axis=then.attributes.get("axis", -1))
+    require(len(wide) == 1, f"{name!r} is {f.y.type}: which axis holds the classes is not known; explain a tensor of probabilities with output=")
+    return op.Softmax(f.y, axis=wide[0])
+
+
+def _squashed(graph: Graph, name: str) -> Node | None:
+    """The Softmax or Sigmoid that follows a tensor, or its elements in another shape."""
+    for node in graph.users.get(name, ()):
+        if node.op_type in SOFTMAXES:
+            return node
+        if node.op_type in RESHAPING and (found := _squashed(graph, node.outputs[0])):
+            return found
+    return None
+
+
+# ---- what stands in the place of what is taken away ----
+
+
+def spatial_axes(x: np.ndarray, axis: int | None) -> list[int]:
+    """The axes of a sample that positions lie along, all but its channels.
+
+    Of three axes or more the channels are the last one if it looks like colours and the others do not, else the first; of two axes the
+    shorter one, none where they are alike.
+    """
+    own = [a for a in range(x.ndim) if a != axis]
+    extents = [x.shape[a] for a in own]
+    if len(own) < 2 or (len(own) == 2 and extents[0] == extents[1]):
+        return own
+    if len(own) == 2:
+        return [own[int(np.argmax(extents))]]
+    colours = extents[-1] in (1, 3, 4) and extents[-1] < min(extents[:-1])
+    return own[:-1] if colours else own[1:]
+
+
+def _blurred(x: np.ndarray, axes: list[int]) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(x, [x.shape[a] / 10 if a in axes else 0 for a in range(x.ndim)], mode="nearest")
+
+
+BASELINES: dict[str, Callable[[np.ndarray, list[int]], np.ndarray]] = {
+    "blur": _blurred,
+    "mean": lambda x, axes: x.mean(tuple(axes), keepdims=True),
+}
+"""Baselines made from the sample itself, along its spatial axes: blurred by a Gaussian whose deviation is a tenth of each axis, or its mean."""
+
+
+def baseline_of(f: Probe, given: Any) -> Tensors:
+    """The baseline of each attributed tensor, broadcastable to it: a number, an array or one of `BASELINES` for all, or a dict by tensor.
+
+    An array with a row for each sample of the whole batch gives these samples theirs.
+    """
+    return Tensors({n: _baseline(f, n, array_for(given, n, "baseline")) for n in f.x})
+
+
+def _baseline(f: Probe, name: str, given: Any) -> np.ndarray:
+    x = f.x[name]
+    if isinstance(given, str):
+        made = BASELINES[choose("baseline", given, BASELINES)]
+        require(x.dtype.kind == "f", f"baseline {given!r} needs floats, {name!r} has dtype {x.dtype}: give a number")
+        return made(x, spatial_axes(x, f.question.axis(name)))
+    try:
+        array = np.asarray(given, np.float64)
+    except (ValueError, TypeError):
+        raise InputError(f"baseline for {name!r} must be numbers or one of {', '.join(BASELINES)}, got {str(given)[:80]!r}") from None
+    require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
+    return fitting(f, name, array, "baseline").astype(x.dtype)
+
+
+def fitting(f: Probe, name: str, array: np.ndarray, what: str) -> np.ndarray:
+    """An array that broadcasts to a tensor, with all its axes; of one with a row for each sample of the whole batch, the rows of these samples."""
+    x, axis = f.x[name], f.question.axis(name)
+    if axis is not None and array.ndim == x.ndim and array.shape[axis] != 1:
+        require(array.shape[axis] > max(f.samples), f"{what} for {name!r} has {array.shape[axis]} samples, the batch has more")
+        array = np.take(array, f.samples, axis)
+    fits = array.ndim <= x.ndim and all(b in (1, d) for b, d in zip(array.shape[::-1], x.shape[::-1]))
+    require(fits, f"{what} for {name!r} has shape {list(array.shape)}, which does not broadcast to {list(x.shape)}")
+    return array.reshape([1] * (x.ndim - array.ndim) + list(array.shape))
+
+
+def placed(values: np.ndarray, shape: Sequence[int], axis: int | None, axes: Container[int]) -> np.ndarray:
+    """Values [N, …] along some axes of a sample as an array of the tensor's shape, the same along the others."""
+    values = values.reshape(-1, *(d if a in axes else 1 for a, d in enumerate(shape) if a != axis))
+    return np.broadcast_to(values[0] if axis is None else np.moveaxis(values, 0, axis), shape)
+
+
+# ---- parameters ----
+
+
+def count_fits(value: Any, what: str, least: int = 1) -> None:
+    require(isinstance(value, (int, np.integer)) and value >= least, f"{what} must be an integer of at least {least}, got {value!r}")
+
+
+def tolerance_fits(value: Any) -> None:
+    require(value is None or (isinstance(value, (int, float)) and value > 0), f"tolerance must be positive or None, got {value!r}")
+
+
+def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float | None) -> bool:
+    """Whether 95 % confidence intervals of means over `count` draws, [N, …], are narrower than `tolerance` times each sample's range."""
+    if tolerance is None or count < 10:
+        return False
+    mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1)
+    half = 1.96 * np.sqrt(np.maximum(variance, 0) / count)
+    return bool((half.max(1) <= tolerance * np.ptp(mean, 1)).all())
+
+
+def by_tensor(value: Any, names: Mapping[str, Any]) -> bool:
+    """Whether a parameter is a dict with an entry for each tensor."""
+    return isinstance(value, Mapping) and any(n in value for n in names)

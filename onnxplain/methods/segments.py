@@ -1,0 +1,212 @@
+"""Groups of elements that are present or absent together: what a mask means, for every method that takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, choose
+from ..tensors import Tensors
+from .base import array_for, require
+from .perturbation import baseline_of, by_tensor, fitting, spatial_axes
+
+if TYPE_CHECKING:
+    from ..probe import Probe
+
+
+# ---- segmentations by name: from a tensor and its batch axis to ids that broadcast to it ----
+
+
+def _shaped(ids: np.ndarray, x: np.ndarray, axes: list[int]) -> np.ndarray:
+    """Ids along some axes, the same along the others."""
+    return ids.reshape([d if a in axes else 1 for a, d in enumerate(x.shape)])
+
+
+def _elements(x: np.ndarray, axis: int | None) -> np.ndarray:
+    shape = [1 if a == axis else d for a, d in enumerate(x.shape)]
+    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
+
+
+def _grid(x: np.ndarray, axis: int | None, cells: Any = 7) -> np.ndarray:
+    axes = spatial_axes(x, axis)
+    counts = list(cells) if np.ndim(cells) else [cells] * len(axes)
+    fits = len(counts) == len(axes) and all(isinstance(c, (int, np.integer)) and c >= 1 for c in counts)
+    require(fits, f"cells={cells!r} of a grid must be a positive integer, or one for each of {len(axes)} axes")
+    ids = np.zeros([1] * x.ndim, int)
+    for a, c in zip(axes, counts):
+        ids = ids * c + _shaped(np.arange(x.shape[a]) * min(c, x.shape[a]) // x.shape[a], x, [a])
+    return ids
+
+
+def _channels(x: np.ndarray, axis: int | None) -> np.ndarray:
+    axes = [a for a in range(x.ndim) if a != axis and a not in spatial_axes(x, axis)]
+    require(bool(axes), f"a tensor of shape {list(x.shape)} has no channels: give the groups as an array")
+    return _shaped(np.arange(x.shape[axes[0]]), x, axes)
+
+
+def _tokens(x: np.ndarray, axis: int | None) -> np.ndarray:
+    first = next(a for a in range(x.ndim) if a != axis)
+    return _shaped(np.arange(x.shape[first]), x, [first])
+
+
+def _time(x: np.ndarray, axis: int | None, pieces: int = 10) -> np.ndarray:
+    own = [a for a in range(x.ndim) if a != axis]
+    longest = max(own, key=lambda a: x.shape[a])
+    return _shaped(np.arange(x.shape[longest]) * min(pieces, x.shape[longest]) // x.shape[longest], x, [longest])
+
+
+def _superpixels(name: str, **defaults: Any) -> Callable[..., np.ndarray]:
+    """A segmentation of scikit-image, for each picture by itself, its values stretched to 0 … 1 and gray ones made RGB."""
+
+    def segmented(x: np.ndarray, axis: int | None, **options: Any) -> np.ndarray:
+        from skimage import segmentation
+
+        axes = spatial_axes(x, axis)
+        require(len(axes) == 2, f"superpixels need pictures, samples with height, width and channels; got a tensor of shape {list(x.shape)}")
+        order = [*([] if axis is None else [axis]), *axes]
+        last = np.transpose(x, [*order, *(a for a in range(x.ndim) if a not in order)]).astype(np.float64)
+        pictures = last.reshape(-1, *(x.shape[a] for a in axes), last.shape[-1] if x.ndim > len(order) else 1)
+        low, high = pictures.min((1, 2, 3), keepdims=True), pictures.max((1, 2, 3), keepdims=True)
+        pictures = (pictures - low) / np.where(high > low, high - low, 1)
+        pictures = pictures.repeat(3, -1) if pictures.shape[-1] == 1 else pictures
+        # Only colours have a place in the Lab space; felzenszwalb never goes there.
+        lab = {} if name == "felzenszwalb" else {"convert2lab": pictures.shape[-1] == 3}
+        ids = np.stack([getattr(segmentation, name)(p, **defaults | lab | options) for p in pictures])
+        return _shaped((ids[0] if axis is None else ids).transpose(np.argsort(order)), x, order)
+
+    return segmented
+
+
+SEGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "elements": _elements,
+    "grid": _grid,
+    "channels": _channels,
+    "tokens": _tokens,
+    "time": _time,
+    "slic": _superpixels("slic", n_segments=50, start_label=0),
+    "quickshift": _superpixels("quickshift", kernel_size=4, max_dist=200, ratio=0.2),
+    "felzenszwalb": _superpixels("felzenszwalb", scale=100, min_size=50),
+}
+"""What `mask=` may name: every element by itself; a grid of `cells` along the spatial axes; channels; the places along a sample's first axis;
+`pieces` of its longest axis; superpixels of scikit-image, with its parameters."""
+
+
+# ---- the game ----
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """Features as players: a coalition's value is the score where its features are present and the others are the baseline's.
+
+    Attributes
+    ----------
+    counts : int array [1] or [N]
+        How many features there are: the same for all samples, or for each.
+    ids : Tensors of int arrays, broadcastable to the tensors
+        Which feature an element belongs to, from 0; the batch axis is 1 or N as that of `counts`.
+    baseline : Tensors of arrays, broadcastable to the tensors
+    """
+
+    f: Probe
+    ids: Tensors
+    counts: np.ndarray
+    baseline: Tensors
+
+    @classmethod
+    def of(cls, f: Probe, mask: Any, baseline: Any) -> Game:
+        """By the parameters `mask` and `baseline`; the latter may be "segments", each feature's mean."""
+        ids, counts = _features(f, mask)
+        if isinstance(baseline, str) and baseline == "segments":
+            return cls(f, ids, counts, Tensors({n: _means(x, ids[n], f.question.axis(n)) for n, x in f.x.items()}))
+        return cls(f, ids, counts, baseline_of(f, baseline))
+
+    @property
+    def most(self) -> int:
+        """The number of features of the sample that has most."""
+        return int(self.counts.max())
+
+    def scores(self, count: int, present: Callable[[range], np.ndarray]) -> Iterator[tuple[range, np.ndarray]]:
+        """Values of coalitions, piece by piece; `present` says which features some of them have: [k, features] or [k, samples, features]."""
+        return self.f.masked(count, lambda steps: self.masks(present(steps)), self.baseline)
+
+    def values(self, present: np.ndarray) -> np.ndarray:
+        """Values of given coalitions, [S, N]."""
+        return self.f.scores(len(present), lambda steps: self.masks(present[steps.start : steps.stop]), self.baseline)
+
+    def empty(self) -> np.ndarray:
+        """The score at the baseline, [N]."""
+        return self.values(np.zeros([1, self.most]))[0]
+
+    def masks(self, present: np.ndarray) -> dict[str, np.ndarray]:
+        """Coalitions as masks of the tensors, [k, *shape or 1]."""
+        rows, most = len(self.counts), present.shape[-1]
+        table = np.asarray(present, np.float32).reshape(len(present), -1, most)
+        table = np.broadcast_to(table, [len(present), rows, most]).reshape(len(present), -1)
+        return {n: table.take(self._places(n, rows, most), axis=1) for n in self.ids}
+
+    def told(self, values: np.ndarray) -> Tensors:
+        """Every element told its feature's value, of [N, features]."""
+        samples, most = values.shape
+        return Tensors({n: np.broadcast_to(values.take(self._places(n, samples, most)), x.shape) for n, x in self.f.x.items()})
+
+    def away(self) -> np.ndarray:
+        """The squared distance of each feature's elements to their baseline, [N, features]."""
+        total = np.zeros([len(self.f.score), self.most])
+        for n, x in self.f.x.items():
+            places = np.broadcast_to(self._places(n, *total.shape), x.shape)
+            gap = x.astype(np.float64) - self.baseline[n]
+            total += np.bincount(places.ravel(), (gap * gap).ravel(), total.size).reshape(total.shape)
+        return total
+
+    def _places(self, name: str, rows: int, most: int) -> np.ndarray:
+        """Where each element's feature lies in a flattened table [rows, most]."""
+        return self.ids[name] + (self.f.along(np.arange(rows) * most, name) if rows > 1 else 0)
+
+
+def _features(f: Probe, mask: Any) -> tuple[Tensors, np.ndarray]:
+    """Ids by tensor, from 0 in each sample, and how many there are.
+
+    Arrays that give two tensors the same id make one feature of both; what is segmented by name has features of its own.
+    """
+    each = by_tensor(mask, f.x)
+    found = {n: _ids(f, n, array_for(mask, n, "mask") if each else mask) for n in f.x}
+    following = 1 + max((int(ids.max()) for ids, named in found.values() if not named), default=-1)
+    leading: dict[str, np.ndarray] = {}
+    for name, (ids, named) in found.items():
+        axis = f.question.axis(name)
+        leading[name] = (ids[None] if axis is None else np.moveaxis(ids, axis, 0)) + (following if named else 0)
+        following += int(ids.max()) + 1 if named else 0
+    rows = max(map(len, leading.values()))
+    table = np.concatenate([np.broadcast_to(v, [rows, *v.shape[1:]]).reshape(rows, -1) for v in leading.values()], 1)
+    numbered = [np.unique(row, return_inverse=True) for row in table]
+    columns = np.split(np.stack([ids for _, ids in numbered]), np.cumsum([v[0].size for v in leading.values()])[:-1], 1)
+    ids = {n: c.reshape(rows, *v.shape[1:]) for c, (n, v) in zip(columns, leading.items())}
+    axes = {n: f.question.axis(n) for n in ids}
+    return Tensors({n: v[0] if (a := axes[n]) is None else np.moveaxis(v, 0, a) for n, v in ids.items()}), np.array([len(known) for known, _ in numbered])
+
+
+def _ids(f: Probe, name: str, mask: Any) -> tuple[np.ndarray, bool]:
+    """The ids that a mask gives a tensor, and whether it is a segmentation by name."""
+    x, axis = f.x[name], f.question.axis(name)
+    if mask is None or isinstance(mask, (str, Mapping)):
+        options = {"by": "elements"} if mask is None else {"by": mask} if isinstance(mask, str) else dict(mask)
+        require("by" in options, f'mask={mask!r} lacks the key "by", the segmentation\'s name')
+        segment = SEGMENTATIONS[choose("segmentation", str(options.pop("by")), SEGMENTATIONS)]
+        try:
+            return segment(x, axis, **options), True
+        except TypeError as error:
+            raise InputError(f"mask={mask!r}: {error}") from None
+    array = np.asarray(mask)
+    require(array.dtype.kind in "iu" and (array.size > 0) and array.min() >= 0, f"mask for {name!r} must hold non-negative integers, the numbers of the groups")
+    return fitting(f, name, array, "mask").astype(np.int64), False
+
+
+def _means(x: np.ndarray, ids: np.ndarray, axis: int | None) -> np.ndarray:
+    """The mean of each feature's elements: of each sample's, and along axes that the features do not tell apart of each place's."""
+    apart = [d if ids.shape[a] == 1 or a == axis else 1 for a, d in enumerate(x.shape)]
+    places = np.arange(np.prod(apart)).reshape(apart) * (ids.max() + 1) + ids
+    sums, counts = np.bincount(places.ravel(), x.ravel()), np.bincount(places.ravel())
+    return (sums / np.maximum(counts, 1)).astype(x.dtype)[places]
