@@ -6,10 +6,12 @@ from .explainer import Explainer, explain
 from .explanation import Explanation
 from .listing import Coverage, check, composites, methods, rules
 from .model import Model, load
+from .several import Explainers
 
 __all__ = [
     "Coverage",
     "Explainer",
+    "Explainers",
     "Explanation",
     "InputError",
     "InvalidModelError",

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays, batch_of, feeds_of
-from .files import replacing
+from .files import write_model
 from .methods import Average, Method, Perturbation, method
 from .model import Model, load
 from .probe import Probe
@@ -88,6 +88,8 @@ class Explainer:
 
     @cached_property
     def _whole(self) -> Emitted:
+        if isinstance(self.method, Perturbation):
+            raise InputError(f"{self.method.name} asks the model many times, which no graph does: it cannot be written as a file; call explain")
         return self._runner.writer.whole(
             {
                 "onnxplain.version": importlib.metadata.version("onnxplain"),
@@ -109,8 +111,6 @@ class Explainer:
         InputError
             The method asks the model by forward passes, again and again.
         """
-        if isinstance(self.method, Perturbation):
-            raise InputError(f"{self.method.name} asks the model many times, which no graph does: it cannot be written as a file; call explain")
         return self._whole.to_proto()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -119,11 +119,7 @@ class Explainer:
         Its inputs are the model's and "target" (int64 [N], or [N, rank − 1] for outputs of higher rank; −1 is the argmax, −2 the
         sum over that axis); its outputs are the model's and "attribution", or one "attribution:<tensor>" each.
         """
-        model = self.model
-        if self._whole.nbytes >= 2**31:
-            raise InputError(f"cannot save {path}: {self._whole.nbytes / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB")
-        with replacing(path) as temporary:
-            temporary.write_bytes(model.SerializeToString())
+        write_model(self._whole, path)
 
     # ---- run ----
 

@@ -7,8 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .tape import Emitted
 
 
 @contextmanager
@@ -31,6 +35,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def write_model(emitted: Emitted, path: str | os.PathLike[str]) -> None:
+    """Write an emitted model as one self-contained file."""
+    if emitted.nbytes >= 2**31:
+        raise InputError(f"cannot save {path}: {emitted.nbytes / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB")
+    with replacing(path) as temporary:
+        temporary.write_bytes(emitted.to_proto().SerializeToString())
 
 
 def _umask() -> int:

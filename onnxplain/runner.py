@@ -108,12 +108,15 @@ class Runner:
     # ---- run ----
 
     def explain(self, inputs: Any, target: Any, progress: bool) -> Explanation:
-        """Explain a batch, part by part."""
+        """Explain a batch."""
         batch = self.batch(inputs, target)
         points = self.method.points if isinstance(self.method, Average) else 1
         with tqdm(total=batch.n * points, desc=self.method.name, unit="point", disable=not progress) as bar:
-            pieces = [self.cut(self._run(rows, part, batch, bar), len(rows), batch.size) for rows, part in self.parts(batch)]
-        return self.explanation(pieces, batch)
+            return self.run(batch, bar)
+
+    def run(self, batch: Batch, bar: Any) -> Explanation:
+        """Explain a checked batch, part by part."""
+        return self.explanation([self.cut(self._run(rows, part, batch, bar), len(rows), batch.size) for rows, part in self.parts(batch)], batch)
 
     def _run(self, rows: range, part: Arrays, batch: Batch, bar: Any) -> Arrays:
         if isinstance(self.method, Average):

@@ -49,12 +49,15 @@ class Writer:
         q, tape = self.question, Tape()
         inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
         tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
-        env = q.graph.write(tape, inputs)
-        y, axis = env[q.output], q.axis(q.output)
+        return self._asked(q.graph.write(tape, inputs), self.target_name, weighted)
+
+    def _asked(self, env: Mapping[str, Var], target: str, weighted: bool) -> Point:
+        """The point where the model has these values, with a target as an input called so."""
+        q, y = self.question, env[self.question.output]
         if weighted:
-            return Point(q, env, None, tape.input(self.target_name, y.type))
-        given = tape.input(self.target_name, targets.index_type(q.score, axis))
-        return Point(q, env, targets.resolve(y, given, axis))
+            return Point(q, env, None, y.tape.input(target, y.type))
+        axis = q.axis(q.output)
+        return Point(q, env, targets.resolve(y, y.tape.input(target, targets.index_type(q.score, axis)), axis))
 
     def _outputs(self, f: Point) -> dict[str, Var]:
         """The model's own outputs."""
@@ -74,10 +77,12 @@ class Writer:
 
     def plain(self, weighted: bool) -> Emitted:
         """The same and the facts, for methods that look at one point."""
-        f, draw = self._drawn(weighted)
-        f = replace(f, draw=draw)
+        f = self._at_x(weighted)
+        return f.tape.build(self._outputs(f) | self._results(replace(f, draw=self._draws(f))))
+
+    def _results(self, f: Point) -> dict[str, Var]:
         promised = self.method.promise(f)
-        return f.tape.build(self._outputs(f) | self._attributions(f) | self._facts(f) | ({} if promised is None else {PROMISED: promised}))
+        return self._attributions(f) | self._facts(f) | ({} if promised is None else {PROMISED: promised})
 
     def forward(self, weighted: bool) -> Emitted:
         """The model and the facts alone, and how large the attributed tensors inside are."""
@@ -138,23 +143,51 @@ class Writer:
 
     def piece(self, weighted: bool) -> Emitted:
         """The statistics of some of an averaging method's points, which come as inputs."""
-        f, draw = self._drawn(weighted)
         assert isinstance(self.method, Average)
+        f = self._at_x(weighted)
+        draw = self._draws(f)
         statistics = {f"{k}:{n}": v for k, s in enumerate(self.method.statistics(f, draw)) for n, v in s.items()}
         promised = self.method.promise_of(f, draw)
         return f.tape.build(statistics | ({} if promised is None else {PROMISED: promised}))
 
     def scores(self, weighted: bool) -> Emitted:
         """The scores at such points."""
-        f, draw = self._drawn(weighted)
         assert isinstance(self.method, Average)
-        at, _ = f.moved(self.method.point(f, draw))
+        f = self._at_x(weighted)
+        at, _ = f.moved(self.method.point(f, self._draws(f)))
         return f.tape.build({SCORE: at.score()})
 
-    def _drawn(self, weighted: bool) -> tuple[Point, dict[str, Var]]:
+    def _draws(self, f: Point, label: str = "") -> dict[str, Var]:
         """The numbers that tell the points or the samples apart, as inputs with the steps on axis 0."""
-        f = self._at_x(weighted)
         like = next(iter(f.x.values()))
         shapes = {n: tuple(d if isinstance(d, int) else 1 for d in v.shape) for n, v in f.x.items()}
         example = self.method.draws(self.question, shapes, range(1), range(1))
-        return f, {n: f.tape.input(f"draw:{n}", Type.tensor(like.dtype, [self._steps, *(None for _ in np.shape(v)[1:])])) for n, v in example.items()}
+        types = {n: Type.tensor(like.dtype, [self._steps, *(None for _ in np.shape(v)[1:])]) for n, v in example.items()}
+        return {n: f.tape.input(f"{label}draw:{n}", t) for n, t in types.items()}
+
+
+def together(members: Mapping[str, Writer], weighted: bool, count: int) -> Emitted:
+    """Several methods on one forward pass, for `count` targets of each sample: results under "<which target>/<label>/…".
+
+    The members ask about the same score of the same graph; the targets after the first are inputs "<target>:1", "<target>:2" …
+    """
+    lead = next(iter(members.values()))
+    first = lead._at_x(weighted)
+    points = [first, *(lead._asked(first.env, f"{lead.target_name}:{k}", weighted) for k in range(1, count))]
+    outputs = lead._outputs(first)
+    for label, w in members.items():
+        draw = w._draws(replace(first, question=w.question), f"{label}/")
+        for k, f in enumerate(points):
+            outputs |= {f"{k}/{label}/{name}": v for name, v in w._results(replace(f, question=w.question, draw=draw)).items()}
+    return first.tape.build(outputs)
+
+
+def whole_of(members: Mapping[str, Writer], metadata: Mapping[str, str]) -> Emitted:
+    """What is saved of several methods: the model's outputs, and "attribution:<label>" or "attribution:<label>:<tensor>"."""
+    lead = next(iter(members.values()))
+    f = lead._at_x(weighted=False)
+    outputs = lead._outputs(f)
+    for label, w in members.items():
+        told = w.method.explanation(replace(f, question=w.question))
+        outputs |= {lead._free(f"attribution:{label}" if len(told) == 1 else f"attribution:{label}:{n}"): v for n, v in told.items()}
+    return f.tape.build(outputs, metadata=metadata)
