@@ -22,7 +22,7 @@ class Explanation:
     Attributes
     ----------
     attributions : dict of arrays
-        For each attributed tensor an array of its shape.
+        For each attributed tensor an array of its shape; of class activation maps, one map [N, 1, *space].
     output : dict of arrays
         The model's outputs for these inputs.
     target : int64 array [N] or [N, rank − 1], or a float array
@@ -76,10 +76,16 @@ class Explanation:
         return cls(group("attribution:"), group("output:"), arrays["target"], facts["method"], facts["params"], arrays.get("delta"), group("input:"))
 
     def plot(self, **options: Any) -> Any:
-        """Draw the attribution of each sample beside its input; see `onnxplain.plot.show`."""
+        """Draw the attribution of one sample on Matplotlib's axes; the options are those of `onnxplain.plot.show`."""
         from .plot import show
 
         return show(self, **options)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the facts, and a picture of the first samples."""
+        from .plot.notebook import page
+
+        return page(self)
 
 
 def jsonable(value: Any) -> Any:

@@ -1,5 +1,8 @@
-"""Draw explanations: `show` one attribution, `grid` inputs × methods, `save` the figure."""
+"""Draw explanations: `show` one attribution, `grid` inputs × methods, `html` and `terminal` for texts, `save` the figure."""
 
-from .draw import check_name, grid, save, show
+from .draw import KINDS, show
+from .grid import check_name, grid, save
+from .text import html, terminal
+from .visuals import VISUALS, Visual, visuals
 
-__all__ = ["check_name", "grid", "save", "show"]
+__all__ = ["KINDS", "VISUALS", "Visual", "check_name", "grid", "html", "save", "show", "terminal", "visuals"]

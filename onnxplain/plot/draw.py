@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from io import BytesIO
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ..errors import InputError, choose
 from ..explanation import Explanation
-from ..files import replacing
-from ..prediction import answers, explained
-from .maps import limit, picture_of, reduced
+from ..prediction import explained
+from .drawing import Drawing, Subject
+from .images import image, series, volume
+from .maps import COLORS
+from .maps import limit as robust_limit
+from .series import BARS, bars, signal, vector
+from .text import tokens as token_drawing
+from .visuals import COLORS as COLOR_MAP
+from .visuals import SIGNALS, Visual, visual
 
-COLORS = "RdBu_r"
-"""Red speaks for, blue against; told apart with any kind of colour vision."""
-BARS = 40
-"""Up to so many values are a table's, drawn as bars; more are a signal's."""
+KINDS = {
+    "image": "height × width: an image, or a layer's map over the image",
+    "volume": "slices of depth × height × width",
+    "series": "features × time as a map, such as a spectrogram",
+    "signal": "a line for each channel, over the colours of its attribution",
+    "table": "a bar for each feature",
+    "text": "tokens on coloured ground",
+}
+"""What a sample can be drawn as."""
+CHANNELS_AT_MOST = 16
+"""A sample of two axes is a signal of several channels if one axis is no longer than this, and the other …"""
+LONGER = 8
+"""… so many times as long."""
+
+
+class Sheet(Figure):
+    """A figure that notebooks show by themselves."""
+
+    def png(self, dpi: float | Literal["figure"] = "figure") -> bytes:
+        """The figure as a file's content."""
+        file = BytesIO()
+        self.savefig(file, format="png", dpi=dpi)
+        return file.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def show(
@@ -33,14 +57,17 @@ def show(
     sample: int = 0,
     tensor: str | None = None,
     ax: Axes | None = None,
+    visual: str | Visual | None = None,
+    kind: str | None = None,
     channels: str = "sum",
     percentile: float = 99.5,
-    layout: str | None = None,
-    features: Sequence[str] | None = None,
-    labels: Sequence[str] | None = None,
+    limit: float | None = None,
+    colorbar: bool = False,
     title: str | None = None,
+    labels: Sequence[str] | None = None,
+    **options: Any,
 ) -> Axes:
-    """Draw the attribution of one sample: a heat map, a coloured signal, or bars.
+    """Draw the attribution of one sample.
 
     Parameters
     ----------
@@ -51,162 +78,160 @@ def show(
         Which attribution, where there are several.
     ax : Axes, optional
         Where to draw; by default a figure of its own, which is `result.figure`.
+    visual : str, optional
+        How a map becomes a picture: one of `onnxplain.plot.visuals()`. By default "projection" for pattern_net's signals, else "heatmap".
+    kind : str, optional
+        "image", "volume", "series", "signal", "table" or "text". By default seen from the shape, the names and the tokens.
     channels : "sum", "norm" or "max", default "sum"
-        How an image's channels become one value.
+        How an image's channels, or an embedding's elements, become one value. Techniques that show magnitudes take them before.
     percentile : float, default 99.5
         Of the magnitudes; what lies above it has the full colour.
-    layout : "NCHW" or "NHWC", optional
-        By default guessed from the shape.
-    features : list of str, optional
-        Names of a table's columns.
-    labels : list of str, optional
-        Names of the classes.
+    limit : float, optional
+        The magnitude that has the full colour, in the attribution's unit, in place of the percentile.
+    colorbar : bool, default False
+        Beside it a bar that says which colour is which number; for techniques in which a colour is a number.
     title : str, optional
         By default the method and the explained class.
+    labels : list of str, optional
+        Names of the classes.
+    **options
+        Of images: `picture` (array [H, W, C], shown in place of the input under the map; integers of 0 to 255 or floats of 0 to 1),
+        `boxes` ([K, 4]: left, top, right, bottom in the input's pixels), `contours` (mask or labels [h, w], whose regions are
+        outlined).
+        Of images and volumes: `layout` ("NCHW" or "NHWC": where the model's input has its channels, by default guessed from the
+        shape), `color` ("RGB" or "BGR", the order of these channels).
+        Of volumes: `slices` (how many, or a list of indices along the first axis; default 9).
+        Of series: `layout` ("FT" or "TF": features or time first), `features`.
+        Of signals: `features` (names of the channels).
+        Of tables: `features`, `top` (only the so many largest, the others as their sum; default 20 beyond 40 features).
+        Of texts: `tokens` (a string for each position, '' for padding).
+        `cmap`, and the technique's other parameters: see `onnxplain.plot.VISUALS`.
 
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        If the attribution holds NaN or infinity, or does not fit what is asked for.
     """
-    name, a = _chosen(explanation, sample, tensor)
-    hidden = name not in explanation.inputs
-    if hidden and a.ndim == 2:  # embeddings: one value for each token
-        a = reduced(a[None].transpose(2, 1, 0), channels, "NCHW")
-    values = reduced(a, channels, layout)
-    ax = Figure(figsize=(4, 4), layout="constrained").add_subplot() if ax is None else ax
-    top = limit(values, percentile)
-    if values.ndim == 2:
-        ax.imshow(values, cmap=COLORS, vmin=-top, vmax=top, interpolation="nearest")
-        ax.set_axis_off()
-    elif values.size <= BARS:
-        _bars(ax, values, features)
-    else:
-        _signal(ax, values, None if hidden else explanation.inputs[name][sample].reshape(-1), top)
-    ax.set_title(f"{explanation.method}\n{explained(explanation, sample, labels)}" if title is None else title, fontsize="medium")
+    drawing = drawing_of(explanation, sample=sample, tensor=tensor, visual=visual, kind=kind, channels=channels, **options)
+    top = scale_of(drawing, percentile, limit)
+    ax = Sheet(figsize=drawing.inches, layout="constrained").add_subplot() if ax is None else ax
+    mappable = paint(drawing, ax, top)
+    if colorbar:
+        add_colorbar([ax], mappable)
+    set_title(ax, f"{explanation.method}\n{explained(explanation, sample, labels)}" if title is None else title)
     return ax
 
 
-def _chosen(explanation: Explanation, sample: int, tensor: str | None) -> tuple[str, np.ndarray]:
-    name = choose("tensor", tensor, explanation.attributions) if tensor is not None else next(iter(explanation.attributions))
-    a = explanation.attributions[name]
-    if not 0 <= sample < len(a):
-        raise InputError(f"sample {sample} is out of range: there are {len(a)}, 0 to {len(a) - 1}")
-    return name, a[sample]
-
-
-def _bars(ax: Axes, values: np.ndarray, features: Sequence[str] | None) -> None:
-    """A table's row: one bar a feature, the first on top."""
-    if features is not None and len(features) != values.size:
-        raise InputError(f"{len(features)} feature names were given for {values.size} features")
-    places = np.arange(values.size)
-    ax.barh(places, values, color=np.where(values >= 0, "#b2182b", "#2166ac"))
-    ax.axvline(0, color="0.3", linewidth=0.8)
-    ax.set_yticks(places, labels=list(features) if features is not None else [str(k) for k in places])
-    ax.invert_yaxis()
-    ax.set_xlabel("attribution")
-
-
-def _signal(ax: Axes, values: np.ndarray, x: np.ndarray | None, top: float) -> None:
-    """A signal's line in the colours of its attribution, or the attribution itself where the signal is not at hand."""
-    steps = np.arange(values.size)
-    line = values if x is None else x.astype(np.float64)
-    # White lines cannot be seen on white: the ground is gray.
-    ax.set_facecolor("0.75")
-    points = np.stack([steps, line], 1)
-    segments = LineCollection(list(np.stack([points[:-1], points[1:]], 1)), cmap=COLORS, linewidths=1.5)
-    segments.set_array((values[:-1] + values[1:]) / 2)
-    segments.set_clim(-top, top)
-    ax.add_collection(segments)
-    ax.autoscale_view()
-    ax.set_xlabel("step")
-
-
-# ---- several inputs and methods ----
-
-
-def grid(
-    explanations: Sequence[Explanation] | Explanation,
+def drawing_of(
+    explanation: Explanation,
     *,
-    pictures: Sequence[np.ndarray] | None = None,
-    names: Sequence[str] | None = None,
-    labels: Sequence[str] | None = None,
+    sample: int = 0,
     tensor: str | None = None,
-    output: str | None = None,
-    samples: Sequence[int] | None = None,
-    **options: Any,
-) -> Figure:
-    """Inputs × methods: a row for each sample, the input at left, then what each explanation says of it.
-
-    Parameters
-    ----------
-    explanations : list of Explanation
-        Of the same inputs, one a column.
-    pictures : list of arrays [H, W, C], optional
-        How to show the inputs; by default the inputs themselves, stretched to the full range.
-    names, labels : list of str, optional
-        Names of the samples and of the classes.
-    tensor, output : str, optional
-        Which attribution and which output of the model, where there are several.
-    samples : list of int, optional
-        Which samples; by default all.
-    **options
-        See `show`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    columns = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if not columns:
-        raise InputError("there are no explanations to draw")
-    name, _ = _chosen(columns[0], 0, tensor)
-    rows = list(samples) if samples is not None else list(range(len(columns[0].attributions[name])))
-    shown = [_picture(columns[0], name, k, pictures, options.get("layout")) for k in rows]
-    left = int(any(p is not None for p in shown))
-    width = 2.3 if left else 3 if columns[0].attributions[name][0].size <= BARS else 5
-    figure = Figure(figsize=(width * (left + len(columns)) + 0.4, 2.55 * len(rows) + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.08), dpi=110)
-    axes = figure.subplots(len(rows), left + len(columns), squeeze=False)
-    for i, (k, picture) in enumerate(zip(rows, shown)):
-        heading = _heading(columns[0], k, names, labels, output)
-        if picture is not None:
-            axes[i, 0].imshow(picture, cmap="gray", vmin=0, vmax=1)
-            axes[i, 0].set_axis_off()
-            axes[i, 0].set_title(heading, fontsize="small")
-        for ax, e in zip(axes[i, left:], columns):
-            title = e.method.replace("_", " ") if i == 0 or not left else ""
-            show(e, sample=k, tensor=tensor, ax=ax, title="\n".join([*([] if left else [heading]), title]).strip(), labels=labels, **options)
-    return figure
+    visual: str | Visual | None = None,
+    kind: str | None = None,
+    channels: str = "sum",
+    picture: np.ndarray | None = None,
+    boxes: Any = None,
+    contours: Any = None,
+    layout: str | None = None,
+    color: str = "RGB",
+    slices: int | Sequence[int] = 9,
+    features: Sequence[str] | None = None,
+    top: int | None = None,
+    tokens: Sequence[str] | None = None,
+    **style: Any,
+) -> Drawing:
+    """What `show` is to paint; its options are explained there."""
+    s = Subject.of(explanation, sample, tensor)
+    kind = _kind(s, layout, features, tokens) if kind is None else choose("kind", kind, KINDS)
+    if kind in ("image", "volume", "series"):
+        technique = _technique(s, explanation.method, visual, style)
+        if kind == "image":
+            return image(s, technique, channels, layout, color, picture, boxes, contours)
+        return volume(s, technique, channels, layout, color, slices) if kind == "volume" else series(s, technique, layout, features)
+    if visual not in (None, "heatmap"):
+        raise InputError(f"visual={visual!r} draws maps; this sample of shape {list(s.a.shape)} is drawn as a {kind}: leave it out, or say kind=")
+    cmap = style.pop("cmap", COLOR_MAP)
+    for name in style:
+        choose(f"option of a {kind}", name, ["cmap"])
+    if kind == "text":
+        if tokens is None:
+            raise InputError("a text needs tokens=, a string for each position")
+        return token_drawing(s, tokens, channels, cmap)
+    if kind == "signal":
+        return signal(s, vector(s.a, channels) if _embedded(s) else _lines(s), features, cmap)
+    return bars(s, vector(s.a, channels), features, top, cmap)
 
 
-def _picture(e: Explanation, name: str, sample: int, pictures: Sequence[np.ndarray] | None, layout: str | None) -> np.ndarray | None:
-    if pictures is not None:
-        return picture_of(np.asarray(pictures[sample]), "NHWC")
-    return picture_of(e.inputs[name][sample], layout) if name in e.inputs else None
+def _technique(s: Subject, method: str, chosen: str | Visual | None, style: dict[str, Any]) -> Visual:
+    if isinstance(chosen, Visual):
+        for name in style:
+            choose(f"option beside {type(chosen).__name__}(…)", name, [])
+        return chosen
+    colors = s.x is not None and (s.x.ndim == 2 or not {1, 3}.isdisjoint((s.x.shape[0], s.x.shape[-1])))
+    return visual("projection" if chosen is None and method in SIGNALS and colors else chosen or "heatmap", style)
 
 
-def _heading(e: Explanation, sample: int, names: Sequence[str] | None, labels: Sequence[str] | None, output: str | None) -> str:
-    """The sample's name, the answer, and what is explained where that is not the answer."""
-    best = answers(e, sample, labels, output=output, top=1)
-    lines = ([names[sample]] if names is not None else []) + [str(replace(a, label=_short(a.label))) for a in best]
-    what = explained(e, sample, labels, output=output)
-    return "\n".join(lines + ([f"explained: {_short(what)}"] if not best or what != best[0].label else []))
+def _embedded(s: Subject) -> bool:
+    """Whether a tensor inside the model has an embedding for each of a text's positions."""
+    return s.x is None and s.a.ndim == 2
 
 
-def _short(label: str, width: int = 22) -> str:
-    """The first of several names, cut where it would not fit over a picture."""
-    label = label.split(",")[0] if not label[:1].isdigit() else label
-    return label if len(label) <= width else label[: width - 1] + "…"
+def _lines(s: Subject) -> np.ndarray:
+    """[C, L], or [L] of one channel."""
+    values = s.a.reshape([d for d in s.a.shape if d != 1] or [1])
+    if values.ndim > 2:
+        raise InputError(f"a signal has channels and steps, got {list(s.a.shape)} a sample")
+    return values
 
 
-def check_name(path: str | os.PathLike[str]) -> None:
-    """Refuse a picture's name that Matplotlib has no format for."""
-    known = FigureCanvasAgg.get_supported_filetypes()
-    if Path(path).suffix.lower().lstrip(".") not in known:
-        raise InputError(f"cannot write {path}: a picture's name ends in one of {', '.join('.' + k for k in sorted(known))}")
+def _kind(s: Subject, layout: str | None, features: Sequence[str] | None, tokens: Sequence[str] | None) -> str:
+    """What a sample looks like."""
+    if tokens is not None:
+        return "text"
+    sides = sorted(d for d in s.a.shape if d != 1)
+    if s.a.ndim >= 4 and len(sides) > 2:
+        return "volume"
+    if _embedded(s) or (len(sides) <= 1 and not _pixel(s)):
+        count = len(s.a) if _embedded(s) else s.a.size
+        return "table" if count <= BARS or features is not None else "signal"
+    if s.a.ndim == 2 and sides[0] <= CHANNELS_AT_MOST and sides[1] >= LONGER * sides[0]:
+        return "signal"
+    return "series" if layout in ("FT", "TF") or (s.a.ndim == 2 and features is not None) else "image"
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure: .png, .pdf, .svg, or what else Matplotlib knows."""
-    check_name(path)
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+def _pixel(s: Subject) -> bool:
+    """Whether it is an image of one pixel."""
+    return s.a.ndim == 3 and s.a.shape[1] == 1 and s.a.size in COLORS
+
+
+def scale_of(drawing: Drawing, percentile: float, limit: float | None) -> float:
+    """The magnitude that gets the full colour."""
+    if limit is not None and not 0 < limit < np.inf:
+        raise InputError(f"limit must be a positive number, got {limit!r}")
+    return robust_limit(drawing.values, percentile) if limit is None else float(limit)
+
+
+def paint(drawing: Drawing, ax: Axes, top: float) -> ScalarMappable | None:
+    """Draw; what says which colour is which number, if one does."""
+    mappable = drawing.paint(ax, top)
+    if not drawing.values.any():
+        ax.annotate(
+            "all zero", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", fontsize="small", bbox={"facecolor": "white", "edgecolor": "0.5"}
+        )
+    return mappable
+
+
+def add_colorbar(axes: Sequence[Axes], mappable: ScalarMappable | None) -> None:
+    """Say beside axes which colour is which number, where one is."""
+    if mappable is not None:
+        axes[0].figure.colorbar(mappable, ax=list(axes), shrink=0.8)
+
+
+def set_title(ax: Axes, text: str, fontsize: str = "medium") -> None:
+    """A title as it is written: a dollar sign begins no formula."""
+    ax.set_title(text, fontsize=fontsize).set_parse_math(False)

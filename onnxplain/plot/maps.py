@@ -1,41 +1,55 @@
-"""From attributions to what can be drawn: one signed number for each pixel, step or feature."""
+"""From attributions and inputs to what can be drawn: numbers for pixels, steps or features, and pictures of 0 to 1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil, sqrt
 
 import numpy as np
+from PIL import Image
 
 from ..errors import InputError, choose
 
 LARGEST = 1024
-"""Pixels a side beyond which a map is averaged down: no more can be seen."""
-CHANNELS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "sum": lambda a, axis: a.sum(axis),
-    "norm": lambda a, axis: np.sqrt((a * a).sum(axis)),
-    "max": lambda a, axis: np.take_along_axis(a, np.abs(a).argmax(axis, keepdims=True), axis).squeeze(axis),
+"""Pixels a side beyond which a map is averaged down."""
+COLORS = (1, 3, 4)
+"""Numbers of channels that a picture has: gray, RGB, RGB with an alpha channel, which is left out."""
+CHANNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sum": lambda a: a.sum(-1),
+    "norm": lambda a: np.sqrt((a * a).sum(-1)),
+    "max": lambda a: np.take_along_axis(a, np.abs(a).argmax(-1, keepdims=True), -1).squeeze(-1),
 }
+"""How channels, on the last axis, become one value; "max" keeps the sign of the value of largest magnitude."""
 
 
-def channel_axis(shape: tuple[int, ...], layout: str | None = None) -> int:
-    """Where a sample of three axes has its channels: last if that looks like colours and the first does not."""
-    if layout is not None:
-        return 0 if choose("layout", layout, ["NCHW", "NHWC"]) == "NCHW" else 2
-    return 2 if shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4) else 0
+# ---- channels ----
 
 
-def reduced(a: np.ndarray, channels: str = "sum", layout: str | None = None) -> np.ndarray:
-    """One sample's attribution as [H, W] or [L]: over the channels the sum, the norm, or the value of largest magnitude."""
-    reduce = CHANNELS[choose("channels", channels, CHANNELS)]
-    a = np.asarray(a, np.float64)
-    if not np.isfinite(a).all():
-        raise InputError("the attribution holds NaN or infinity: there is nothing to draw")
-    if a.ndim == 3:
-        return shrunk(reduce(a, channel_axis(a.shape, layout)))
-    a = a.reshape([d for d in a.shape if d != 1] or [1])
-    if a.ndim > 2:
-        raise InputError(f"an attribution of shape {list(a.shape)} a sample cannot be drawn: wanted up to three axes, such as channels, height and width")
-    return shrunk(a) if a.ndim == 2 else a
+def reduced(a: np.ndarray, channels: str) -> np.ndarray:
+    """One value for each place: [..., C] as [...]."""
+    return CHANNELS[choose("channels", channels, CHANNELS)](a)
+
+
+def channels_last(a: np.ndarray, axes: int, layout: str | None = None) -> np.ndarray:
+    """A sample of so many axes beside its channels, which come last; they are added where there are none."""
+    if a.ndim > axes + 1:
+        a = a.reshape([d for d in a.shape if d != 1])
+    if a.ndim == axes:
+        return a[..., None]
+    if a.ndim != axes + 1:
+        raise InputError(f"a sample of shape {list(a.shape)} cannot be drawn: wanted {axes} axes, or {axes + 1} with channels")
+    last = _are_last(a.shape) if layout is None else choose("layout", layout, ["NCHW", "NHWC"]) == "NHWC"
+    return a if last else np.moveaxis(a, 0, -1)
+
+
+def _are_last(shape: Sequence[int]) -> bool:
+    """Whether the last axis is the channels: it looks like colours and the first does not, or the axes before it make a square."""
+    if (shape[0] in COLORS) != (shape[-1] in COLORS):
+        return shape[-1] in COLORS
+    return shape[0] == shape[1] != shape[2] and shape[0] not in COLORS
+
+
+# ---- scale ----
 
 
 def limit(a: np.ndarray, percentile: float = 99.5) -> float:
@@ -43,27 +57,81 @@ def limit(a: np.ndarray, percentile: float = 99.5) -> float:
     if not 0 < percentile <= 100:
         raise InputError(f"percentile must be above 0 and at most 100, got {percentile!r}")
     size = np.abs(a)
-    top = float(np.percentile(size, percentile)) if size.size else 0.0
-    return top or float(size.max(initial=0)) or 1.0
+    return float(np.percentile(size, percentile)) or float(size.max()) or 1.0
 
 
-def picture_of(x: np.ndarray, layout: str | None = None) -> np.ndarray | None:
-    """An input as [H, W] or [H, W, 3] within 0 to 1; None if it is no image."""
-    if x.ndim != 3:
-        return None
-    x = np.moveaxis(x, channel_axis(x.shape, layout), -1)
-    if x.shape[-1] not in (1, 3, 4):
+# ---- pictures ----
+
+
+def picture_of(x: np.ndarray, color: str = "RGB") -> np.ndarray | None:
+    """An input [H, W, C] as a picture [H, W, 3], stretched to 0 to 1; None if its channels are no colours or its values no numbers."""
+    if x.shape[-1] not in COLORS or not np.isfinite(x).all():
         return None
     low, high = (0.0, 255.0) if x.dtype == np.uint8 else (float(x.min()), float(x.max()))
-    x = (x[..., :3].astype(np.float64) - low) / ((high - low) or 1.0)
-    return shrunk(x[..., 0] if x.shape[-1] == 1 else x)
+    return shrunk(_colors((x.astype(np.float64) - low) / ((high - low) or 1.0), color))
 
 
-def shrunk(a: np.ndarray) -> np.ndarray:
-    """Averaged over blocks where it is larger than anyone can see."""
-    step = -(-max(a.shape[:2]) // LARGEST)
-    if step <= 1:
+def given_picture(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """A user's picture as [H, W, 3] of 0 to 1, with the proportions of `size` where that is known."""
+    picture = np.asarray(picture)
+    if picture.ndim not in (2, 3) or not picture.size or (picture.ndim == 3 and picture.shape[-1] not in COLORS):
+        raise InputError(f"a picture is an array [H, W] or [H, W, C] with 1, 3 or 4 channels, got shape {list(picture.shape)}")
+    scaled = picture / 255 if picture.dtype.kind in "iu" else picture.astype(np.float64)
+    if not (scaled.min() >= 0 and scaled.max() <= 1):
+        raise InputError(f"a picture holds integers from 0 to 255 or floats from 0 to 1, got {picture.dtype} from {picture.min()} to {picture.max()}")
+    if size is not None and abs(picture.shape[0] * size[1] - picture.shape[1] * size[0]) >= max(size):
+        raise InputError(f"the picture is {picture.shape[0]} × {picture.shape[1]}, the attribution {size[0]} × {size[1]}: give the picture that the model saw")
+    return shrunk(_colors(np.atleast_3d(scaled), "RGB"))
+
+
+def _colors(x: np.ndarray, color: str) -> np.ndarray:
+    """Three channels, red first."""
+    if x.shape[-1] == 1:
+        return np.repeat(x, 3, -1)
+    return x[..., :3] if choose("color", color, ["RGB", "BGR"]) == "RGB" else x[..., 2::-1]
+
+
+def shrunk(a: np.ndarray, largest: int = LARGEST) -> np.ndarray:
+    """[H, W, ...] averaged over blocks where it is larger than anyone can see, each axis by itself."""
+    fy, fx = (-(-d // largest) for d in a.shape[:2])
+    if fy == fx == 1:
         return a
-    h, w = (max(1, d // step) for d in a.shape[:2])
-    fy, fx = a.shape[0] // h, a.shape[1] // w
+    h, w = a.shape[0] // fy, a.shape[1] // fx
     return a[: h * fy, : w * fx].reshape(h, fy, w, fx, *a.shape[2:]).mean((1, 3))
+
+
+def resized(a: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [h, w] at another resolution, linear between the centres of its cells."""
+    if a.shape == size:
+        return a
+    return np.asarray(Image.fromarray(a.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float64)
+
+
+# ---- volumes ----
+
+
+def chosen_slices(depth: int, slices: int | Sequence[int]) -> list[int]:
+    """Which slices of a volume are shown: so many, evenly spread, or those named."""
+    if isinstance(slices, (int, np.integer)):
+        if slices < 1:
+            raise InputError(f"slices must be a positive number or a list of indices, got {slices}")
+        return np.unique(np.linspace(0, depth - 1, min(depth, int(slices))).round().astype(int)).tolist()
+    wrong = [k for k in slices if not 0 <= k < depth]
+    if wrong or not len(slices):
+        raise InputError(f"slices {list(slices)} do not fit: the volume has slices 0 to {depth - 1}")
+    return list(slices)
+
+
+def columns_of(count: int) -> int:
+    """In how many columns so many tiles are laid out."""
+    return ceil(sqrt(count))
+
+
+def montage(volume: np.ndarray, slices: Sequence[int]) -> np.ndarray:
+    """Slices of [D, H, W, C] side by side, as one [rows · H, columns · W, C]."""
+    _, h, w, c = volume.shape
+    columns = columns_of(len(slices))
+    rows = ceil(len(slices) / columns)
+    tiles = np.zeros((rows * columns, h, w, c), volume.dtype)
+    tiles[: len(slices)] = volume[list(slices)]
+    return tiles.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
