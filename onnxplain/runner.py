@@ -18,7 +18,7 @@ from .memory import points_per_run
 from .methods import Average, Method, Perturbation
 from .probe import Probe
 from .question import Question
-from .session import Session
+from .session import Session, cpu_only
 from .tensors import Tensors
 from .write import DELTA, PROMISED, SCORE, SHAPE, TARGET, VALUE, Writer
 
@@ -48,7 +48,7 @@ class Runner:
         if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
             raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
         self.question, self.method, self.providers, self.batch_size = question, method, providers, batch_size
-        self.writer = Writer(question, method)
+        self.writer = Writer(question, method, portable=not cpu_only(providers))
         self._sessions: dict[tuple[str, bool], Session] = {}
 
     def session(self, form: str, weighted: bool) -> Session:

@@ -15,6 +15,7 @@ from onnx import helper
 
 from .errors import InputError, SessionError
 from .tape import Emitted
+from .widen import to_float32
 
 
 @cache
@@ -25,6 +26,11 @@ def default_providers() -> tuple[str, ...]:
         ort.preload_dlls()
         return ("CUDAExecutionProvider", "CPUExecutionProvider")
     return ("CPUExecutionProvider",)
+
+
+def cpu_only(providers: Sequence[Any] | None = None) -> bool:
+    """Whether sessions run on the CPU and nowhere else."""
+    return all((p[0] if isinstance(p, tuple) else p) == "CPUExecutionProvider" for p in providers or default_providers())
 
 
 def _has_gpu() -> bool:
@@ -51,10 +57,15 @@ class Session:
         o = options()
         proto, self._handed = onnx.ModelProto(), {}
         proto.CopyFrom(emitted.proto)
+        brain = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}
+        self._brain = {v.name for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16}
+        to_float32(proto.graph)
         for t in proto.graph.initializer:
             if (tensor := emitted.weights.get(t.name)) is None:
                 continue
-            if isinstance(tensor, ir.ExternalTensor) and os.name == "posix":
+            if t.name in brain:
+                self._handed[t.name] = ort_value(emitted.array(t.name).astype(np.float32), t.data_type)
+            elif isinstance(tensor, ir.ExternalTensor) and os.name == "posix":
                 _map(t, tensor)
             else:
                 self._handed[t.name] = ort_value(np.require(emitted.array(t.name), requirements=["C", "A"]), t.data_type)
@@ -74,10 +85,11 @@ class Session:
         """Run once; all outputs, or those named."""
         names = list(outputs or self.outputs)
         try:
-            values = self._session.run(names, {n: feeds[n] for n in self.inputs})
+            values = self._session.run(names, {n: feeds[n].astype(np.float32) if n in self._brain else feeds[n] for n in self.inputs})
         except Exception as error:
             raise SessionError(f"ONNX Runtime failed to run the graph: {_line(error)}") from error
-        return dict(zip(names, values))  # pyright: ignore[reportReturnType]  (only tensors are fetched)
+        brain = helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)
+        return {n: v.astype(brain) if n in self._brain else v for n, v in zip(names, values)}  # pyright: ignore  (only tensors are fetched)
 
 
 def _map(t: onnx.TensorProto, tensor: ir.ExternalTensor) -> None:

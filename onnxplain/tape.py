@@ -7,7 +7,7 @@ itself; what nobody reads is dropped when the model is built. Weights are held b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper
-from onnx.shape_inference import infer_node_outputs
+from onnx.shape_inference import InferenceError, infer_node_outputs
 
-from .errors import UnsupportedModelError
+from .errors import InvalidModelError, UnsupportedModelError, one_line
 
 OPSET = 21
 """The one opset that the emitted graphs use: newer ones lose kernels on several ONNX Runtime providers."""
@@ -84,6 +84,25 @@ def _np_dtype(elem_type: int) -> np.dtype:
 @cache
 def _schema(op_type: str, domain: str) -> onnx.defs.OpSchema:
     return onnx.defs.get_schema(op_type, OPSET, domain)
+
+
+def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[str, onnx.TensorProto]) -> dict[str, Type]:
+    """What ONNX's schema says of a node's outputs, from the types of its inputs and the small constants among them."""
+    if node.domain not in ("", "ai.onnx"):
+        return {}
+    given, schema = {n: t.proto for n, t in types.items()}, _schema(node.op_type, node.domain)
+    try:
+        inferred = infer_node_outputs(schema, node, given, dict(data), opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION)
+    except (InferenceError, ValueError) as error:
+        listed = ", ".join(f"{n!r} is {t}" for n, t in types.items())
+        raise InvalidModelError(f"{node.op_type} {node.name or node.output[0]!r} cannot work on its inputs ({listed}): {one_line(error)}") from None
+    found = {n: Type.of(t) for n, t in inferred.items()}
+    if node.op_type in RANK_OF and len(node.input) > (k := RANK_OF[node.op_type]) and (length := types[node.input[k]].shape):
+        # A shape that is computed at run time still tells the rank by its length.
+        for n, t in found.items():
+            if t.shape is None and t.dtype is not None and isinstance(length[0], int):
+                found[n] = Type.tensor(t.dtype, [None] * length[0])
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +175,17 @@ class _Op:
             if isinstance(narrow, Var) and narrow.type.is_float and narrow.dtype.itemsize == 2:
                 wide = [tape.emit("Cast", [v], attributes={"to": onnx.TensorProto.FLOAT}) if isinstance(v, Var) and v.type.is_float else v for v in inputs]
                 return tape.emit("Cast", [tape.emit(op_type, wide, 1, attributes)], attributes={"to": helper.np_dtype_to_tensor_dtype(narrow.dtype)})
+            for name, rewrite in PEEPHOLES.get(op_type, {}).items():
+                if name not in SWITCHED_OFF and (better := rewrite(*inputs, **attributes)) is not None:
+                    return better
             return tape.emit(op_type, inputs, outputs, attributes)
 
         return emit
+
+
+PEEPHOLES: dict[str, dict[str, Callable[..., Any]]] = {}
+"""operator → what may be written in its place, by name; `onnxplain.optimize` fills it."""
+SWITCHED_OFF: set[str] = set()
 
 
 SUMS_IN_FLOAT32 = {"ScatterElements", "ScatterND"}
@@ -176,14 +203,22 @@ class Tape:
     weights: dict[str, ir.TensorProtocol | np.ndarray] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     reserved: set[str] = field(default_factory=set)
+    portable: bool = True
+    """Whether the graph may run elsewhere than on ONNX Runtime's CPU provider."""
+    made: dict[str, tuple[str, Sequence[Var | None]]] = field(default_factory=dict)
+    """What was written, by its output: the operator and its operands."""
+    shapes: dict[str, Type] = field(default_factory=dict)
+    """The known types of what was written, better ones that formulas tell included."""
     outer: Tape | None = None
     """The tape that holds the node whose body this one is: formulas here may read what is written there."""
+    imports: dict[str, int] = field(default_factory=dict)
+    """The versions of the domains beside ai.onnx."""
     _small: dict[str, onnx.TensorProto] = field(default_factory=dict)
     _memo: dict[Any, Any] = field(default_factory=dict)
 
     def inner(self) -> Tape:
         """A tape for the body of an If, Loop or Scan."""
-        return Tape(names=self.names, outer=self)
+        return Tape(names=self.names, portable=self.portable, outer=self, imports=self.imports)
 
     @property
     def depth(self) -> int:
@@ -270,9 +305,11 @@ class Tape:
             node = onnx.NodeProto(op_type=op_type, domain=domain, input=arg_names, output=[self.name(n) if n else "" for n in wanted])
             node.attribute.extend(attributes)
             self.nodes.append(node)
+            self.made[node.output[0]] = op_type, args
             if types is None or any(t is None or t.shape is None for t, n in zip(types, node.output) if n):
                 inferred = self._infer(node, args)
                 types = [inferred.get(n) or (types[k] if types else None) for k, n in enumerate(node.output)]
+            self.shapes.update((n, t) for n, t in zip(node.output, types) if n and t)
             unknown = Type(None, None, onnx.TypeProto())
             self._memo[key if not has_graph else id(node)] = tuple(Var(self, n, t or unknown) for n, t in zip(node.output, types))
             return self._unpack(self._memo[key if not has_graph else id(node)], outputs)
@@ -286,19 +323,9 @@ class Tape:
         return self._small.get(name) or (self.outer._small_constant(name) if self.outer is not None else None)
 
     def _infer(self, node: onnx.NodeProto, args: Sequence[Var | None]) -> dict[str, Type]:
-        if node.domain not in ("", "ai.onnx"):
-            return {}
         known = [v for v in args if v is not None]
         data = {v.name: t for v in known if (t := self._small_constant(v.name)) is not None}
-        types = {v.name: v.type.proto for v in known}
-        inferred = infer_node_outputs(_schema(node.op_type, node.domain), node, types, data, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION)
-        found = {n: Type.of(t) for n, t in inferred.items()}
-        if node.op_type in RANK_OF and (length := args[RANK_OF[node.op_type]]) is not None and length.type.shape:
-            # A shape that is computed at run time still tells the rank by its length.
-            for n, t in found.items():
-                if t.shape is None and t.dtype is not None and isinstance(length.shape[0], int):
-                    found[n] = Type.tensor(t.dtype, [None] * length.shape[0])
-        return found
+        return output_types(node, {v.name: v.type for v in known}, data)
 
     def build(self, outputs: Mapping[str, Var], *, name: str = "onnxplain", metadata: Mapping[str, str] | None = None) -> Emitted:
         """The model that computes `outputs`; nodes that they do not need are left out."""
@@ -314,14 +341,17 @@ class Tape:
             if n in need:
                 weights[n] = tensor
                 initializers.append(_placeholder(n, tensor))
+        made = [(n, self.shapes.get(n)) for node in kept for n in node.output if n not in wanted]
         graph = helper.make_graph(
             kept + final,
             name,
             [helper.make_value_info(v.name, v.type.proto) for v in self.inputs.values()],
             [helper.make_value_info(public, v.type.proto) for public, v in wanted.items()],
             initializers,
+            value_info=[helper.make_value_info(n, t.proto) for n, t in made if t is not None and _image(t)],
         )
-        model = helper.make_model(graph, opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION, producer_name="onnxplain")
+        others = [helper.make_opsetid(domain, version) for domain, version in self.imports.items()]
+        model = helper.make_model(graph, opset_imports=[*_OPSET_IMPORTS, *others], ir_version=IR_VERSION, producer_name="onnxplain")
         helper.set_model_props(model, dict(metadata or {}))
         return Emitted(model, weights)
 
@@ -350,6 +380,11 @@ class Tape:
                 need.update(_reads(node))
                 kept.append(node)
         return kept[::-1], need
+
+
+def _image(t: Type) -> bool:
+    """Whether ONNX Runtime should know the shape: it keeps products and sums of images in its blocked layout only where it sees that they fit."""
+    return t.is_float and t.shape is not None and len(t.shape) == 4 and None not in t.shape
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from . import optimize  # noqa: F401  (it fills the table of rewrites)
 from . import target as targets
 from .methods import Average, Method, Point
 from .ops.shapes import shape_of
@@ -27,6 +28,8 @@ class Writer:
 
     question: Question
     method: Method
+    portable: bool = True
+    """Whether what is run, not only what is saved, may meet other providers than ONNX Runtime's CPU."""
 
     @property
     def target_name(self) -> str:
@@ -44,20 +47,21 @@ class Writer:
         one = len(self.question.wrt) == 1
         return {n: self._free("attribution" if one else f"attribution:{n}") for n in self.question.wrt}
 
-    def _at_x(self, weighted: bool, *, inside: Sequence[str] = ()) -> Point:
+    def _at_x(self, weighted: bool, *, inside: Sequence[str] = (), saved: bool = False) -> Point:
         """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target."""
-        q, tape = self.question, Tape()
+        q, tape = self.question, Tape(portable=saved or self.portable)
         inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
         tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
-        return self._asked(q.graph.write(tape, inputs), self.target_name, weighted)
+        return self._asked(q.graph.write(tape, inputs), self.target_name, weighted, resolved=bool(inside))
 
-    def _asked(self, env: Mapping[str, Var], target: str, weighted: bool) -> Point:
-        """The point where the model has these values, with a target as an input called so."""
+    def _asked(self, env: Mapping[str, Var], target: str, weighted: bool, resolved: bool = False) -> Point:
+        """The point where the model has these values, with a target as an input called so; one without −1 needs no look at the scores."""
         q, y = self.question, env[self.question.output]
         if weighted:
             return Point(q, env, None, y.tape.input(target, y.type))
         axis = q.axis(q.output)
-        return Point(q, env, targets.resolve(y, y.tape.input(target, targets.index_type(q.score, axis)), axis))
+        given = y.tape.input(target, targets.index_type(q.score, axis))
+        return Point(q, env, targets.listed(given, y, axis) if resolved else targets.resolve(y, given, axis))
 
     def _outputs(self, f: Point) -> dict[str, Var]:
         """The model's own outputs."""
@@ -72,7 +76,7 @@ class Writer:
 
     def whole(self, metadata: Mapping[str, str]) -> Emitted:
         """What is saved: the model's outputs and the attributions."""
-        f = self._at_x(weighted=False)
+        f = self._at_x(weighted=False, saved=True)
         return f.tape.build(self._outputs(f) | self._attributions(f), metadata=metadata)
 
     def plain(self, weighted: bool) -> Emitted:
@@ -185,7 +189,7 @@ def together(members: Mapping[str, Writer], weighted: bool, count: int) -> Emitt
 def whole_of(members: Mapping[str, Writer], metadata: Mapping[str, str]) -> Emitted:
     """What is saved of several methods: the model's outputs, and "attribution:<label>" or "attribution:<label>:<tensor>"."""
     lead = next(iter(members.values()))
-    f = lead._at_x(weighted=False)
+    f = lead._at_x(weighted=False, saved=True)
     outputs = lead._outputs(f)
     for label, w in members.items():
         told = w.method.explanation(replace(f, question=w.question))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..tape import Dim, Var, op
+from ..tape import Var, op
 from .registry import linear, movement, product
 from .shapes import dim, mT, reshape, reshape_like, shape_of, typed
 
@@ -106,7 +104,7 @@ def _eye(n: Var, like: Var) -> Var:
 
 
 @linear(bias=2)
-def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
+def Conv(g, y, x, w, b=None, *, kernel_shape=None, strides, pads, dilations, group):
     window = {"strides": strides, "pads": pads, "dilations": dilations}
     return (
         conv_transpose_to(g, w, x, kernel_shape=kernel_shape, group=group, **window),
@@ -116,67 +114,27 @@ def Conv(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group):
 
 
 @linear(bias=2)
-def ConvTranspose(g, y, x, w, b=None, *, kernel_shape, strides, pads, dilations, group, output_padding):
+def ConvTranspose(g, y, x, w, b=None, *, kernel_shape=None, strides, pads, dilations, group, output_padding):
     window = {"strides": strides, "pads": pads, "dilations": dilations}
     return op.Conv(g, w, group=group, **window), lambda: _kernel_cotangent(g, x, w, group=group, **window), lambda: _channel_sum(g)
 
 
 def conv_transpose_to(g: Var, w: Var, x: Var, *, kernel_shape, strides, pads, dilations, group=1) -> Var:
     """The transpose of a convolution, from its output's cotangent to the extent of its input x."""
+    one_by_one, extent = all(s == 1 for s in strides), x.shape[2:]
+    if kernel_shape is None or not (one_by_one or all(isinstance(d, int) for d in extent)):
+        return _widen_and_cut(g, w, x, strides, pads, dilations, group)
     n = len(strides)
-    begin, end = pads[:n], pads[n:]
     reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations)]
-    extent = x.shape[2:]
-    if all(s == 1 for s in strides) and all(0 <= p <= r for p, r in zip(pads, reach * 2)) and _worth_flipping(w, group):
-        flipped = _flip(_swap_channels(w, group), n)
-        turned = [r - p for p, r in zip(pads, reach * 2)]
-        return typed(op.Conv(g, flipped, pads=turned, dilations=dilations, group=group), x)
-    if not any((*reach, *pads)) and n <= 2 and _worth_flipping(w, group) and all(isinstance(d, int) for d in (*extent, *g.shape[2:])):
-        return typed(_spread(op.Conv(g, _swap_channels(w, group), group=group), strides, extent), x)
-    if all(isinstance(d, int) for d in extent):
-        rest = [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, begin, end, reach, strides)]
-        return typed(op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=rest), x)
-    # Widen by stride - 1, the most that a strided convolution can have skipped at the end, then cut to x.
+    skipped = [0] * n if one_by_one else [(int(d or 0) + p + q - r - 1) % s for d, p, q, r, s in zip(extent, pads[:n], pads[n:], reach, strides)]
+    return typed(op.ConvTranspose(g, w, strides=strides, pads=pads, dilations=dilations, group=group, output_padding=skipped), x)
+
+
+def _widen_and_cut(g: Var, w: Var, x: Var, strides, pads, dilations, group) -> Var:
+    """For extents and kernels of any size: widen by stride - 1, the most that a strided convolution can have skipped at the end."""
+    begin = list(pads[: len(strides)])
     wide = op.ConvTranspose(g, w, strides=strides, dilations=dilations, group=group, output_padding=[s - 1 for s in strides])
-    axes = list(range(2, 2 + n))
-    return typed(op.Slice(wide, list(begin), shape_of(x, 2) + np.array(begin), axes), x)
-
-
-def _spread(v: Var, strides: Sequence[int], extent: Sequence[Dim]) -> Var:
-    """Each cell of v at every stride-th cell of a wider map, zeros between: products with constant matrices, the fastest way on CPU."""
-    for axis, (s, d) in enumerate(zip(strides, extent), 2):
-        if s > 1:
-            cells = int(v.shape[axis] or 0)
-            m = np.zeros((cells, int(d or 0)))
-            m[np.arange(cells), s * np.arange(cells)] = 1
-            last = axis == v.rank - 1
-            places = v.tape.constant(m if last else m.T, v)
-            v = v @ places if last else places @ v
-    return v
-
-
-def _worth_flipping(w: Var, group: int) -> bool:
-    """A convolution with the flipped kernel beats ConvTranspose on CPU unless it makes few channels (measured: 3 is too few)."""
-    return w.is_static and int(w.shape[1] or 0) * group >= 8
-
-
-def _flip(w: Var, n: int) -> Var:
-    if all(k == 1 for k in w.shape[2:]):
-        return w
-    axes = list(range(2, 2 + n))
-    return op.Slice(w, [-1] * n, [-(2**31)] * n, axes, [-1] * n)
-
-
-def _swap_channels(w: Var, group: int) -> Var:
-    """A kernel [O, I/g, …] as [I, O/g, …]."""
-    out, per_group, *kernel = (int(d or 0) for d in w.shape)
-    rest = list(range(3, 3 + len(kernel)))
-    if group == 1:
-        return op.Transpose(w, perm=[1, 0, *(r - 1 for r in rest)])
-    if per_group == 1 and out == group:
-        return w
-    grouped = op.Transpose(op.Reshape(w, [group, out // group, per_group, *kernel]), perm=[0, 2, 1, *rest])
-    return op.Reshape(grouped, [group * per_group, out // group, *kernel])
+    return typed(op.Slice(wide, begin, shape_of(x, 2) + np.array(begin), list(range(2, x.rank))), x)
 
 
 def _kernel_cotangent(x: Var, g: Var, w: Var, *, strides, pads, dilations, group) -> Var:
@@ -206,7 +164,8 @@ def _channel_sum(g: Var) -> Var:
 @movement
 def Col2Im(g, y, x, image_shape, block_shape, *, dilations=None, pads=None, strides=None):
     # Cut the image into blocks again: a convolution with one kernel for each of a block's cells.
-    cells = op.ReduceProd(block_shape, keepdims=1)
-    kernel = reshape(_eye(cells, g), cells, 1, block_shape)
+    block = block_shape if block_shape.is_static else op.Reshape(block_shape, [g.rank - 2])
+    cells = op.ReduceProd(block, keepdims=1)
+    kernel = reshape(_eye(cells, g), cells, 1, block)
     planes = reshape(g, -1, 1, shape_of(g, 2))
     return reshape_like(op.Conv(planes, kernel, dilations=dilations, pads=pads, strides=strides), x), None, None

@@ -9,14 +9,17 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of
+from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of, typed
 
 
 @selection(many=True)
 def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
     window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
     _, winner = op.MaxPool(x, outputs=2, **window)
-    return (add_at(x, winner, g[0]),)
+    overlap = any((k - 1) * d >= s for k, d, s in zip(kernel_shape, dilations, strides))
+    if overlap or x.dtype != np.float32:
+        return (add_at(x, winner, g[0]),)
+    return (typed(op.MaxUnpool(g[0], winner, shape_of(x), kernel_shape=kernel_shape, strides=strides, pads=pads), x),)
 
 
 @selection
@@ -25,7 +28,8 @@ def MaxUnpool(g, y, x, index, output_shape=None, *, kernel_shape, strides, pads)
 
 
 @avg_pool
-def AveragePool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, count_include_pad=0):
+def AveragePool(g, y, x, *, kernel_shape, strides, pads, dilations=None, ceil_mode=0, count_include_pad=0):
+    dilations = dilations or [1] * len(kernel_shape)
     return (
         window_sum_transpose(
             g / _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad), x, kernel_shape, strides, pads, dilations, ceil_mode

@@ -1,0 +1,106 @@
+"""Rewrites for speed: each changes what is written and nothing of what comes out."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from helpers import draw
+from networks import Net, build
+
+import onnxplain
+from onnxplain import InputError
+from onnxplain.optimize import OPTIMIZATIONS, switched_off
+
+X = draw(2, 3, 8, 8)
+
+
+def pools():
+    """Pooling with and without overlap, a strided pointwise and a strided 3×3 convolution, enough channels to be worth flipping."""
+    n = Net(seed=3)
+    n.shape = ["N", 3, 16, 16]
+    h = n.pool("MaxPool", n.relu_conv("x", 3, 16))
+    h = n.add("Relu", n.conv(h, 16, 16, 1, strides=[2, 2], pads=[0] * 4))
+    h = n.pool("MaxPool", n.relu_conv(h, 16, 16, strides=[1, 1]), 3, 1, 1)
+    n.head(n.relu_conv(h, 16, 16, strides=[2, 2]), 64)
+    return n.model()
+
+
+def emitted(model, method="gradient", *, saved=False, **params) -> collections.Counter:
+    explainer = onnxplain.Explainer(model, method, providers=["CPUExecutionProvider"], **params)
+    proto = explainer.model if saved else explainer._runner.writer.plain(False).proto
+    return collections.Counter(n.op_type for n in proto.graph.node)
+
+
+WITH = {  # rewrite → operators that it brings, and those that it spares
+    "steep_step": (["HardSigmoid"], ["Greater"]),
+    "flipped_kernel": (["Slice"], ["ConvTranspose"]),
+    "pointwise_spread": (["MatMul"], ["ConvTranspose"]),
+}
+
+
+@pytest.mark.parametrize("name", WITH)
+def test_each_changes_what_is_written(name):
+    on = emitted(pools())
+    with switched_off(name):
+        off = emitted(pools())
+    for op_type in WITH[name][0]:
+        assert on[op_type] > off[op_type], op_type
+    for op_type in WITH[name][1]:
+        assert on[op_type] < off[op_type], op_type
+
+
+def test_what_may_run_elsewhere_scatters_and_what_runs_here_unpools():
+    assert emitted(pools())["MaxUnpool"] == 1  # the windows of the other pooling overlap
+    assert emitted(pools(), saved=True)["MaxUnpool"] == 0
+    assert emitted(pools(), saved=True)["ScatterElements"] == 2
+
+
+@pytest.mark.parametrize("options", [{"method": "gradient"}, {"method": "guided_backprop"}, {"method": "lrp", "composite": "epsilon_alpha2_beta1"}], ids=str)
+@pytest.mark.parametrize("name", [*OPTIMIZATIONS, None])
+def test_none_changes_a_number(options, name):
+    x = draw(3, 3, 16, 16)
+    with switched_off():
+        expected = onnxplain.explain(pools(), x, target=1, **options).attribution
+    with switched_off(name) if name else switched_off(*OPTIMIZATIONS):
+        got = onnxplain.explain(pools(), x, target=1, **options).attribution
+    np.testing.assert_allclose(onnxplain.explain(pools(), x, target=1, **options).attribution, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet", "mobilenet"])
+def test_the_saved_file_says_the_same(name, tmp_path):
+    explainer = onnxplain.Explainer(build(name), "gradient")
+    explainer.save(tmp_path / "e.onnx")
+    session = ort.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
+    (got,) = session.run(["attribution"], {"x": X, "target": np.array([1, 1])})
+    expected = explainer.explain(X, 1).attribution
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_onnx_runtime_sees_shapes_and_stays_in_its_blocked_layout(tmp_path):
+    """Products and sums of images are made where convolutions left them: fewer reorders than convolutions."""
+    n = Net(seed=4)
+    h = n.relu_conv("x", 3, 16)
+    for _ in range(4):
+        h = n.relu_conv(h, 16, 16)
+    n.head(h, 1024)
+    proto = onnxplain.Explainer(n.model(), "gradient")._runner.writer.plain(False).to_proto()
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    counts = []
+    for strip in (False, True):
+        if strip:
+            del proto.graph.value_info[:]
+        ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        optimised = onnx.load(tmp_path / "optimised.onnx")
+        counts.append(sum(node.op_type.startswith("Reorder") for node in optimised.graph.node))
+    assert counts[0] < counts[1] or not any(counts)  # some processors have no blocked layout
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="unknown optimization 'steep_stp': did you mean 'steep_step'"), switched_off("steep_stp"):
+        pass
