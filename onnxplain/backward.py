@@ -143,7 +143,9 @@ class Call:
         return m(v) if c in (0, 1) else m(v * c) / c
 
     def _affine(self, x: Var | None, m: Map, bias: bool) -> Part | None:
-        """Batch normalisation as the linear layer k·x + c that it is."""
+        """Batch normalisation as the linear layer k·x + c that it is, once it is trained."""
+        if self.node.attributes.get("training_mode"):
+            raise UnsupportedModelError(f"{self.node} is in training mode, where it is no linear layer. Remedy: export the model for inference.")
         _, scale, shift, mean, var = (v for v in self.inputs[:5])
         assert scale is not None and shift is not None and mean is not None and var is not None
         k = scale / op.Sqrt(var + self.node.attributes.get("epsilon", 1e-5))
@@ -311,8 +313,12 @@ def backward(
     for node in reversed(flow.nodes):
         arrived = [carried.get(o) for o in node.outputs]
         many = node.operator is not None and node.operator.many
-        if all(g is None for g in arrived) or (arrived[0] is None and not many):
+        if all(g is None for g in arrived):
             continue
+        if not many and (unheard := next((o for o, g in zip(node.outputs[1:], arrived[1:]) if g is not None), None)) is not None:
+            raise UnsupportedModelError(
+                f"{node} has a rule for its first output only, and {unheard!r} matters too. Remedy: explain a tensor behind it (wrt=…)."
+            )
         rule = rules(flow, node)
         f = _region(rule.nodes, node, env, flow, reference) if isinstance(rule, Joint) else Call(node, env, flow, reference)
         answers = rule(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)

@@ -1,4 +1,4 @@
-"""The command line: `onnxplain inspect | explain | compile | env`."""
+"""The command line: `onnxplain inspect | explain | compile | compare | report | evaluate | bench | env`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_bench import command as bench
+from .comparison.cli import compare
 from .errors import InputError, OnnxplainError
+from .evaluate.cli import app as evaluate
+from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
+from .html_report.cli import report
 
 ROWS = 16
 """So many samples at most are drawn in one picture."""
@@ -22,27 +27,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.", show_default=False)]
-Output = Annotated[
-    str | None, typer.Option(metavar="TENSOR", help="The output to explain, or any tensor inside. Default: the first, before a trailing Softmax.")
-]
-Wrt = Annotated[
-    list[str] | None, typer.Option(metavar="TENSOR", help="The input to attribute to, or any tensor inside; repeatable. Default: the float inputs.")
-]
-NoFuse = Annotated[bool, typer.Option("--no-fuse", help="Keep batch normalisation as a layer of its own.")]
+app.add_typer(evaluate, name="evaluate")
+app.command()(compare)
+app.command()(report)
+app.command(name="bench")(bench)
+
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="Method, or several with commas. Default: integrated_gradients.")]
-Params = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="KEY=VALUE",
-        help="Parameter of the methods that have it: JSON or @array.npy; METHOD.KEY=VALUE for one. Repeatable.",
-    ),
-]
-Providers = Annotated[
-    list[str] | None, typer.Option("--provider", metavar="NAME", help="Where ONNX Runtime computes: cpu, cuda, …; repeatable, first choice first.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -83,23 +73,18 @@ def inspect(
 @app.command()
 def explain(
     model: ModelPath,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images, or .npy, .npz or .csv files.", show_default=False)],
+    inputs: Inputs,
     method: Methods = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .pdf, .svg. Default: explanation.png; none with --save alone.")
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers to this .npz file; with several methods, one file each.")] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target", "-t", metavar="CLASS", help="A number, a name from the labels, or indices like 4,2. Repeat it for one a sample. Default: the best."
-        ),
-    ] = None,
+    target: Target = None,
     param: Params = None,
     output: Output = None,
     wrt: Wrt = None,
     no_fuse: NoFuse = False,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: what fits into memory.")] = None,
+    batch_size: BatchSize = None,
     provider: Providers = None,
     preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with the settings below. Default: the .json beside the model.")] = None,
     layout: Annotated[str | None, typer.Option(metavar="NAME", help="Images: NCHW or NHWC. Default: by the input's shape.")] = None,
@@ -110,9 +95,9 @@ def explain(
     scale: Annotated[str | None, typer.Option(metavar="X", help="Images: pixels from 0 to 255 are multiplied by this. Default: 1/255.")] = None,
     mean: Annotated[str | None, typer.Option(metavar="X,X,X", help="Images: subtracted after scaling, one number or one a channel.")] = None,
     std: Annotated[str | None, typer.Option(metavar="X,X,X", help="Images: divided by after that.")] = None,
-    labels: Annotated[str | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")] = None,
-    channels: Annotated[str, typer.Option(metavar="NAME", help="Picture: sum, norm or max over an image's channels.")] = "sum",
-    progress: Annotated[bool | None, typer.Option("--progress/--no-progress", help="Show progress. Default: on a terminal.", show_default=False)] = None,
+    labels: Labels = None,
+    channels: Channels = "sum",
+    progress: Progress = None,
 ) -> None:
     """Explain predictions, as a picture or as numbers.
 
@@ -255,7 +240,10 @@ def _run(arguments: list[str] | None) -> int:
         warnings.simplefilter("default")
         warnings.showwarning = lambda message, *rest, **more: _say("warning", message)
         try:
-            return typer.main.get_command(app).main(arguments, prog_name="onnxplain", standalone_mode=False) or 0
+            return (
+                typer.main.get_command(app).main(arguments, prog_name="onnxplain", standalone_mode=False, obj=sys.argv[1:] if arguments is None else arguments)
+                or 0
+            )
         except OnnxplainError as error:
             return _say("error", error)
         except _ClickException as error:

@@ -5,10 +5,12 @@ Every function here takes a light copy, whose big weights are inputs (see `onnxp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.checker
 import onnx.inliner
@@ -17,9 +19,12 @@ import onnx.shape_inference
 import onnx.version_converter
 from onnx import helper, numpy_helper
 
+from . import foreign
+from .branches import decide
 from .errors import InvalidModelError, UnsupportedModelError, one_line
-from .graph import subgraphs
+from .graph import graphs_of, nodes_of
 from .tape import IR_VERSION, OPSET
+from .widen import widen
 
 LOWEST = 7
 STANDARD = ("", "ai.onnx.preview")
@@ -27,35 +32,31 @@ _NESTED = 8
 _HOME = "onnxplain.expanded"
 
 
-def to_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Check, inline functions, bring to `OPSET`, and infer shapes."""
+def to_opset(model: onnx.ModelProto, weights: Collection[str] = ()) -> onnx.ModelProto:
+    """Check, inline functions, bring to `OPSET`, spell out operators of other domains, and infer shapes.
+
+    `weights` are inputs that stand for constants.
+    """
     _call_standard_empty(model)
+    _call_early_foreign(model)
     _check(model)
     if model.functions:
         model = _edge("inline its functions", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
+    widen(model, weights)
     version = next((o.version for o in model.opset_import if o.domain == ""), OPSET)
     if version < LOWEST:
         raise UnsupportedModelError(f"the model has opset {version}; onnxplain takes {LOWEST} and newer. Remedy: convert it with onnx.version_converter.")
     if version < OPSET:
+        _declare_foreign(model)
         model = _raise(model, version)
+    _spell_out_foreign(model)
     model = _expand(model)
     _relabel(model)
     _modernise(model)
+    _unsign(model)
+    _make_scalars(model)
+    decide(model)
     return infer(model)
-
-
-def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of subgraphs included."""
-    for g in graphs_of(graph):
-        yield from g.node
-
-
-def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and all that its nodes hold."""
-    yield graph
-    for n in graph.node:
-        for g in subgraphs(n):
-            yield from graphs_of(g)
 
 
 def _edge(what: str, action: Callable[[], Any]) -> Any:
@@ -73,6 +74,13 @@ def _call_standard_empty(model: onnx.ModelProto) -> None:
         for n in named:
             if n.domain == "ai.onnx":
                 n.domain = ""
+
+
+def _call_early_foreign(model: onnx.ModelProto) -> None:
+    """ONNX Runtime writes some operators of ai.onnx into opsets that are older than they are."""
+    version = next((o.version for o in model.opset_import if o.domain == ""), OPSET)
+    if foreign.move_early(nodes_of(model.graph), version) and all(o.domain != "com.microsoft" for o in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -159,6 +167,33 @@ def _filled(found: onnx.TypeProto | None, told: onnx.TypeProto, symbols: set[str
     return filled if news else None
 
 
+# ---- operators of other domains ----
+
+
+def _foreign_writer(model: onnx.ModelProto) -> foreign.Writer | None:
+    """What writes the model's foreign operators as others, if it has any."""
+    if not any(map(foreign.is_foreign, nodes_of(model.graph))):
+        return None
+    read = {i for n in nodes_of(model.graph) for i in n.input} | {o.name for g in graphs_of(model.graph) for o in g.output}
+    return foreign.Writer(types_of(infer(_copied(model))), _constants(*graphs_of(model.graph)), read, list(model.opset_import))
+
+
+def _spell_out_foreign(model: onnx.ModelProto) -> None:
+    if (writer := _foreign_writer(model)) is not None:
+        for g in graphs_of(model.graph):
+            writer.spell_out(g)
+        model.graph.initializer.extend(writer.initializers)
+
+
+def _declare_foreign(model: onnx.ModelProto) -> None:
+    """ONNX's converter needs the shapes of some nodes that may stand behind foreign ones."""
+    if (writer := _foreign_writer(model)) is not None:
+        for g in graphs_of(model.graph):
+            for n in g.node:
+                writer.nodes(n)
+            writer.declare(g)
+
+
 # ---- up ----
 
 
@@ -174,7 +209,7 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
                 n.output.pop()
     _refuse([n for n in nodes if len(n.output) > 1], "Dropout", version < 12, "has a mask that is read")
     _refuse([n for n in nodes if len(n.output) > 1], "BatchNormalization", version < 14, "has outputs of training that are read")
-    constants = _constants(model)
+    constants = _constants(*graphs_of(model.graph))
     rounded = {n.output[0]: _rounding(n, constants) for n in nodes if version < 11 and n.op_type in ("Upsample", "Resize")}
     _refuse([n for n in nodes if n.output[0] in rounded and rounded[n.output[0]] is None], "Resize", True, "shrinks one axis and stretches another")
     model = _edge(f"convert opset {version} to {OPSET}", lambda: onnx.version_converter.convert_version(model, OPSET))
@@ -188,8 +223,13 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
 
 
 def _modernise(model: onnx.ModelProto) -> None:
-    """Say TensorFlow's nearest neighbour, floor((x + ½) / scale), in words that are not deprecated: ONNX Runtime warns of the old ones."""
+    """Say what ONNX Runtime warns of or refuses in words that it takes.
+
+    TensorFlow's nearest neighbour, floor((x + ½) / scale), has a newer name. Batch normalisation in training mode has all its outputs.
+    """
     for n in nodes_of(model.graph):
+        if n.op_type == "BatchNormalization" and _attribute(n, "training_mode", 0):
+            n.output.extend(f"{n.output[0]}/running_{kind}" for kind in ("mean", "var")[len(n.output) - 1 :])
         if (
             n.op_type == "Resize"
             and _attribute(n, "coordinate_transformation_mode", b"") == b"tf_half_pixel_for_nn"
@@ -200,6 +240,54 @@ def _modernise(model: onnx.ModelProto) -> None:
                     a.s = b"half_pixel" if a.name == "coordinate_transformation_mode" else b"round_prefer_ceil"
 
 
+def _make_scalars(model: onnx.ModelProto) -> None:
+    """Give Range scalars, as its schema wants: ONNX Runtime also runs it on one element of any rank, as long as nobody knows that rank."""
+    if not any(n.op_type == "Range" for n in nodes_of(model.graph)):
+        return
+    types = types_of(infer(_copied(model)))
+    for g in graphs_of(model.graph):
+        for n in [n for n in g.node if n.op_type == "Range" and not n.domain]:
+            for k, name in enumerate(n.input):
+                tensor = types.get(name, onnx.TypeProto()).tensor_type
+                if not tensor.HasField("shape") or tensor.shape.dim:
+                    scalar = numpy_helper.from_array(np.zeros(0, np.int64), f"{n.output[0]}/{k}/shape")
+                    n.input[k] = f"{n.output[0]}/{k}"
+                    g.node.insert(list(g.node).index(n), helper.make_node("Reshape", [name, scalar.name], [n.input[k]]))
+                    model.graph.initializer.append(scalar)
+
+
+def _unsign(model: onnx.ModelProto) -> None:
+    """Store what goes from QuantizeLinear to DequantizeLinear as uint8: int8 codes and zero points, both raised by 128, mean the same.
+
+    ONNX Runtime does it itself on x86, but since opset 21 leaves an `output_dtype` that contradicts, and refuses the graph
+    (https://github.com/microsoft/onnxruntime/issues/25526). Beside a zero point the attribute says nothing of its own.
+    """
+    signed = {name: t for name, t in _constants(model.graph).items() if t.data_type == onnx.TensorProto.INT8}
+    reads = Counter([i for n in nodes_of(model.graph) for i in n.input] + [o.name for g in graphs_of(model.graph) for o in g.output])
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for n in model.graph.node:
+        if n.op_type == "DequantizeLinear" and not n.domain:
+            readers.setdefault(n.input[0], []).append(n)
+    raised = {}
+    for n in model.graph.node:
+        if n.op_type != "QuantizeLinear" or n.domain or len(n.input) < 3:
+            continue
+        _drop_attributes(n, {"output_dtype"})
+        pair = [n, *readers.get(n.output[0], [])]
+        if reads[n.output[0]] == len(pair) - 1 and all(len(m.input) > 2 and m.input[2] in signed for m in pair):
+            for m in pair:
+                codes = numpy_helper.to_array(signed[m.input[2]]).view(np.uint8) ^ np.uint8(128)
+                raised[m.input[2]] = numpy_helper.from_array(codes, f"{m.input[2]}/uint8")
+                m.input[2] = raised[m.input[2]].name
+    model.graph.initializer.extend(raised.values())
+
+
+def _drop_attributes(n: onnx.NodeProto, names: Collection[str]) -> None:
+    kept = [a for a in n.attribute if a.name not in names]
+    del n.attribute[:]
+    n.attribute.extend(kept)
+
+
 def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str | None:
     """How the nearest place was found: ONNX Runtime takes the floor where it stretches, the ceiling where it shrinks."""
     if n.op_type == "Upsample" or n.input[1] not in constants or _attribute(n, "mode", b"nearest") != b"nearest":
@@ -208,9 +296,9 @@ def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str 
     return "floor" if (scales >= 1).all() else "ceil" if (scales <= 1).all() else None
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    made = {n.output[0]: a.t for n in nodes_of(model.graph) if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
-    return made | {t.name: t for g in graphs_of(model.graph) for t in g.initializer}
+def _constants(*graphs: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    made = {n.output[0]: a.t for g in graphs for n in g.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+    return made | {t.name: t for g in graphs for t in g.initializer}
 
 
 def _attribute(n: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -244,10 +332,8 @@ def _relabel(model: onnx.ModelProto) -> None:
     """Call the opset `OPSET`; attributes that only newer schemas have stand at their defaults by now."""
     for n in nodes_of(model.graph):
         old = _schema(n.op_type, OPSET, n.domain)
-        if old is not None and any(a.name not in old.attributes for a in n.attribute):
-            kept = [a for a in n.attribute if a.name in old.attributes]
-            del n.attribute[:]
-            n.attribute.extend(kept)
+        if old is not None:
+            _drop_attributes(n, {a.name for a in n.attribute} - set(old.attributes))
     _set_version(model, OPSET)
     model.ir_version = IR_VERSION
 

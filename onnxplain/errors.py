@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 40
+"""No list of known names is longer."""
+
 
 class OnnxplainError(Exception):
     """Base class of all errors that onnxplain raises on purpose."""
@@ -37,5 +40,6 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
     if name in known:
         return name
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    more = f" … and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(known)[:LISTED]) or 'none'}{more}"
     raise InputError(f"unknown {kind} {name!r}: {hint}")

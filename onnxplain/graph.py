@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -11,9 +11,12 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
+from .foreign import WHY
 from .ops import OPS, Operator
 from .ops.newer import SPELLED_OUT
 from .tape import Tape, Type, Var
+
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,11 @@ class Node:
         return OPS.get(self.op_type) if not self.domain else OPS.get(f"{self.domain}:{self.op_type}")
 
     @property
+    def why(self) -> str | None:
+        """Why a node of another domain could not be spelled out in operators of ai.onnx."""
+        return next((p.value for p in self.proto.metadata_props if p.key == WHY), None)
+
+    @property
     def kind(self) -> str | None:
         return self.operator.kind if self.operator else None
 
@@ -79,6 +87,8 @@ class Graph:
     constants: Mapping[str, ir.TensorProtocol]
     types: Mapping[str, Type]
     rewrites: Sequence[str] = field(default=())
+    imports: Mapping[str, int] = field(default_factory=dict)
+    """The versions of the other domains that nodes belong to."""
 
     @classmethod
     def of(cls, model: ir.Model, rewrites: Sequence[str] = ()) -> Graph:
@@ -94,6 +104,7 @@ class Graph:
             constants,
             types,
             rewrites,
+            {n.domain: model.opset_imports.get(n.domain, 1) for n in g.all_nodes() if n.domain not in ("", "ai.onnx")},
         )
 
     @cached_property
@@ -125,8 +136,10 @@ class Graph:
     def write(self, tape: Tape, given: Mapping[str, Var], *, prefix: str = "") -> dict[str, Var]:
         """Write the graph on `tape` with some values given (its inputs at least); every value, by name."""
         env = dict(given)
-        tape.names.update(o for n in self.nodes for g in subgraphs(n.proto) for o in _made(g))  # bodies keep their names
+        tape.imports.update(self.imports)
+        tape.names.update(o for n in self.nodes for g in subgraphs(n.proto) for o in made(g))  # bodies keep their names
         env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
+        here = self._types_at(given, prefix)
         for node in self.nodes:
             if all(o in env or not o for o in node.outputs):
                 continue
@@ -139,12 +152,23 @@ class Graph:
                 len(node.outputs),
                 node.proto.attribute if not subgraphs(node.proto) else _capture(node.proto, env).attribute,
                 names=[prefix + o if o else "" for o in node.outputs],
-                types=[self.types.get(o) for o in node.outputs],
+                types=[here(o) for o in node.outputs],
                 domain=node.proto.domain,
             )
             ys = (ys,) if len(node.outputs) == 1 else ys
             env.update({o: y for o, y in zip(node.outputs, ys) if o and o not in env})
         return env
+
+    def _types_at(self, given: Mapping[str, Var], prefix: str) -> Callable[[str], Type | None]:
+        """What the values are where some are given: a symbol that stands for another extent there has another name."""
+        pairs = [(t.shape, v.type.shape or [None] * len(t.shape)) for n, v in given.items() if (t := self.types.get(n)) is not None and t.shape is not None]
+        kept = {d for known, here in pairs for d, e in zip(known, here) if d == e}
+        if all(d in kept for known, _ in pairs for d in known if isinstance(d, str)):
+            return self.types.get
+        other = {d for known, here in pairs for d, e in zip(known, here) if d != e}
+        rename = lambda d: d if isinstance(d, int) or d is None or d in kept - other else None if d in kept else f"{prefix}{d}"
+        moved = lambda t: t if t is None or t.shape is None or t.dtype is None else Type.tensor(t.dtype, [rename(d) for d in t.shape])
+        return lambda name: moved(self.types.get(name))
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
@@ -152,20 +176,33 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return [g for a in node.attribute for g in (*a.graphs, *([a.g] if a.HasField("g") else ()))]
 
 
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all that its nodes hold."""
+    yield graph
+    for n in graph.node:
+        for g in subgraphs(n):
+            yield from graphs_of(g)
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of subgraphs included."""
+    for g in graphs_of(graph):
+        yield from g.node
+
+
 def reads(node: Node) -> list[str]:
     """What a node reads, the values that its subgraphs capture included."""
     return [i for i in node.sources if i]
 
 
-def _made(graph: onnx.GraphProto) -> list[str]:
-    """Every name that a body defines, at any depth."""
-    own = [*(i.name for i in graph.input), *(t.name for t in graph.initializer)]
-    return own + [o for n in graph.node for o in (*n.output, *(m for g in subgraphs(n) for m in _made(g)))]
+def made(graph: onnx.GraphProto) -> list[str]:
+    """Every name that a graph defines, at any depth."""
+    return [name for g in graphs_of(graph) for name in (*(v.name for v in (*g.input, *g.initializer)), *(o for n in g.node for o in n.output))]
 
 
 def captures(*bodies: onnx.GraphProto) -> list[str]:
-    """The outer values that bodies read, each once."""
-    return list(dict.fromkeys(c for g in bodies for c in captured(g)))
+    """The outer values that bodies read, each once, in an order that does not depend on that of the bodies."""
+    return sorted({c for g in bodies for c in captured(g)})
 
 
 def captured(graph: onnx.GraphProto) -> list[str]:

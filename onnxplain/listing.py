@@ -11,7 +11,7 @@ from typing import Any
 from .errors import UnsupportedModelError, choose
 from .flow import Flow
 from .graph import Node
-from .methods import METHODS, Perturbation
+from .methods import METHODS
 from .model import load
 from .question import Question
 from .rules import COMPOSITES, RULES, Composite, Params
@@ -113,7 +113,7 @@ def _some(names: Any, whole: int | None) -> str:
     """A short list of names."""
     names = list(names)
     if names and len(names) == whole:
-        return "every method but those of perturbation"
+        return "every method that takes derivatives"
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
@@ -140,7 +140,7 @@ def check(model: Any, *, output: str | None = None, wrt: Any = None) -> Coverage
 
 def _only_runs(method: str) -> bool:
     """Whether a method asks nothing of the nodes but to run."""
-    return issubclass(METHODS[method], Perturbation)
+    return not METHODS[method].differentiates
 
 
 def _cover(flow: Flow, node: Node) -> NodeCoverage:

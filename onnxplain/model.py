@@ -22,9 +22,10 @@ import onnx_ir as ir
 
 from . import convert, wire
 from .errors import InputError, InvalidModelError, choose, one_line
-from .graph import Graph
+from .graph import Graph, graphs_of
 from .tape import SMALL, Type
 from .weights import Store, Weights, detach, is_big
+from .widen import wide
 
 
 @dataclass(eq=False)
@@ -73,9 +74,9 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
-        Any opset from 7 on. External data are memory-mapped, never read as a whole, and must lie in the model's folder (links
-        are followed); a model of more than 2 GB has them. A file may be moved or overwritten once it is loaded, its external
-        data may not. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
+        Any opset from 7 on; bfloat16 is computed in float32. External data are memory-mapped, never read as a whole, and must lie
+        in the model's folder (links are followed); a model of more than 2 GB has them. A file may be moved or overwritten once it is
+        loaded, its external data may not. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
     fuse : bool or "two", default True
         True merges batch normalisation into the linear layer before it, or into an unpadded one behind it; False keeps it as
         one linear layer of its own, "two" as two (centre, then scale).
@@ -107,7 +108,7 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
         return replace(model, fuse=fuse, rewrites=rewrites if rewrites is not None else model.rewrites)
     light, weights, name = _parse(model)
     _name_dims(light, weights)
-    return Model(_attach(convert.to_opset(light), weights), model, fuse, rewrites, name)
+    return Model(_attach(convert.to_opset(light, weights), weights), model, fuse, rewrites, name)
 
 
 # ---- parse: a light ModelProto, and the big weights by name ----
@@ -151,7 +152,7 @@ def _decoded(data: memoryview, what: str, folder: Path | None) -> tuple[onnx.Mod
         raise InvalidModelError(f"{what} is not an ONNX model, or is cut off: {len(data)} bytes that do not parse ({one_line(error)})") from None
     if not light.graph.output:
         raise InvalidModelError(f"{what} is not an ONNX model: {len(data)} bytes without a graph that has outputs")
-    for graph in convert.graphs_of(light.graph):
+    for graph in graphs_of(light.graph):
         values = (v.name for v in (*graph.input, *graph.output, *graph.value_info, *graph.initializer))
         for name in (*values, *(s for n in graph.node for s in (n.name, n.op_type, n.domain, *n.input, *n.output))):
             if not isinstance(name, str):  # protobuf lets it pass, as bytes
@@ -235,7 +236,7 @@ def _attach(light: onnx.ModelProto, weights: Weights) -> ir.Model:
     graph = model.graph
     for value in graph.inputs:
         if value.name in weights:
-            value.const_value = weights[value.name]
+            value.const_value = wide(weights[value.name])
     inputs = [v for v in graph.inputs if v.name not in weights and v.name not in graph.initializers]
     constants = [v for v in graph.inputs if v.name in weights]
     graph.inputs.clear()

@@ -24,6 +24,11 @@ def methods(given: list[str] | None) -> list[str]:
 
 def explainers(model: Model, names: Sequence[str], given: Sequence[str] | None, bound: dict[str, Any]) -> list[Explainer]:
     """One explainer for each method, with those of the parameters that it has."""
+    return [Explainer(model, name, **bound, **params) for name, params in parameters(names, given).items()]
+
+
+def parameters(names: Sequence[str], given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """Method → those of the parameters that it has."""
     known = {name: [f.name for f in fields(METHODS[name])] for name in names}
     params: dict[str, dict[str, Any]] = {name: {} for name in names}
     for text in given or []:
@@ -38,11 +43,11 @@ def explainers(model: Model, names: Sequence[str], given: Sequence[str] | None, 
             tail = choose(f"parameter of {', '.join(names)}", key, dict.fromkeys(k for ks in known.values() for k in ks))
             chosen = [name for name in names if key in known[name]]
         for name in chosen:
-            params[name][tail] = _value(value)
-    return [Explainer(model, name, **bound, **params[name]) for name in names]
+            params[name][tail] = value_of(value)
+    return params
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """JSON, or the array in @file.npy, or the text itself."""
     if text.startswith("@"):
         return load_array(Path(text[1:]))

@@ -29,7 +29,7 @@ def scores(explanation: Explanation, output: str | None = None) -> np.ndarray | 
     """The classes' values [N, classes]: of the output named, else of the first float output that looks like them; None if there is none."""
     named = [explanation.output[output]] if output in explanation.output else list(explanation.output.values())
     for y in named:
-        if y.dtype.kind == "f" and y.ndim >= 2 and len(y) and y.size == len(y) * max(y.shape[1:], default=1):
+        if isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.ndim >= 2 and len(y) and y.size == len(y) * max(y.shape[1:], default=1):
             return y.reshape(len(y), -1).astype(np.float64)
     return None
 

@@ -107,7 +107,8 @@ class Explainers:
             raise InputError("targets is empty: wanted at least one target")
         found: dict[str, list[Explanation]] = {}
         sweeps = sum(r.method.points if isinstance(r.method, Average) else 1 for r in self._runners.values())
-        with tqdm(desc=", ".join(self.labels), unit="point", disable=not progress) as bar:
+        what = ", ".join(self.labels) if len(self.labels) < 3 else f"{len(self.labels)} methods"
+        with tqdm(desc=what, unit="point", disable=not progress) as bar:
             for group in self._groups:
                 lead = self._runners[group[0]]
                 batches = [lead.batch(inputs, t) for t in targets]

@@ -106,8 +106,7 @@ def resolve(y: Var, target: Var, axis: int | None) -> Var:
     free = [a for a in range(y.rank) if a != axis]
     if not free:
         return op.Reshape(target, op.Concat(_batch(y, axis), [0], axis=0), allowzero=1)
-    if len(free) == 1:
-        target = op.Reshape(target, [-1, 1])
+    target = listed(target, y, axis)
     moved = op.Transpose(y, perm=[*([] if axis is None else [axis]), *free]) if axis not in (None, 0) else y
     best = op.ArgMax(op.Reshape(moved, op.Concat(_batch(y, axis), [-1], axis=0)), axis=1, keepdims=1)
     coordinates = []
@@ -116,6 +115,11 @@ def resolve(y: Var, target: Var, axis: int | None) -> Var:
         best = best / dim(y, a)
     best = op.Concat(*coordinates, axis=1) if len(coordinates) > 1 else coordinates[0]
     return op.Where(op.Equal(target, np.int64(ARGMAX)), best, target)
+
+
+def listed(target: Var, y: Var, axis: int | None) -> Var:
+    """The target as [N, rank − 1] coordinates."""
+    return op.Reshape(target, [-1, 1]) if y.rank - (axis is not None) == 1 else target
 
 
 def _batch(y: Var, axis: int | None) -> Var:

@@ -16,8 +16,8 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from . import wire
-from .convert import graphs_of, nodes_of
 from .errors import InvalidModelError
+from .graph import graphs_of, nodes_of
 from .tape import SMALL
 
 Weights = dict[str, ir.TensorProtocol]

@@ -8,7 +8,11 @@ from pathlib import Path
 import onnx.defs
 
 import onnxplain
+from onnxplain.foreign import FORMULAS
 from onnxplain.ops import KINDS, OPS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from operator_coverage import facts
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NEWEST = 24
@@ -30,17 +34,41 @@ def operator_table() -> str:
     names = operators()
     with_vjp = sum(n in OPS and OPS[n].kind != "zero" for n in names)
     zero = sum(n in OPS and OPS[n].kind == "zero" for n in names)
-    rest = len(names) - with_vjp - zero
-    rows = [f"{len(names)} operators: {with_vjp} with a vector-Jacobian product, {zero} whose derivative is zero wherever it exists, {rest} without an entry."]
-    rows += ["", "| operator | kind | vector-Jacobian product |", "| --- | --- | --- |"]
-    for name in names:
-        kind = OPS[name].kind if name in OPS else ""
-        rows.append(f"| {name} | {'' if kind == 'zero' else kind} | {'–' if not kind else 'zero' if kind == 'zero' else 'yes'} |")
-    return "\n".join(rows)
+    expanded = sum(n not in OPS and n in facts() for n in names)
+    rest = len(names) - with_vjp - zero - expanded
+    rows = [
+        f"{len(names)} operators: {with_vjp} with a vector-Jacobian product, {expanded} expanded, {zero} whose derivative is zero wherever it exists, "
+        f"{rest} without an entry.",
+        "",
+        "| operator | kind | VJP | LRP | DeepLIFT | CPU, WASM | CUDA | WebGPU |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*rows, *(f"| {' | '.join(operator_row(n))} |" for n in names)])
+
+
+def operator_row(name: str) -> list[str]:
+    kind = OPS[name].kind if name in OPS else ""
+    if name not in facts():
+        return [name, "", "zero" if kind == "zero" else "–", *[""] * 5]
+    known = facts()[name]
+    kernels = ["yes" if not (lacking := known.lacking(p)) else f"without {', '.join(lacking)}" for p in ("CPU", "CUDA", "WebGPU")]
+    if not kind:
+        return [name, "", "expanded", "by its parts", "by its parts", *kernels]
+    rules = [" / ".join(r) or "by its parts" for r in (known.lrp, known.deeplift)]
+    return [name, kind, "yes", *rules, *kernels]
 
 
 def kind_table() -> str:
     return "\n".join(["| kind | what |", "| --- | --- |", *(f"| {kind} | {what} |" for kind, what in KINDS.items())])
+
+
+def foreign_list() -> str:
+    """The operators of other domains that are spelled out; trees are known, but have no derivative."""
+    domains: dict[str, list[str]] = {}
+    for domain, name in sorted(FORMULAS):
+        if not name.startswith("TreeEnsemble"):
+            domains.setdefault(domain, []).append(name)
+    return "\n".join(f"- `{domain}`: {', '.join(names)}" for domain, names in domains.items())
 
 
 def method_table() -> str:
@@ -57,7 +85,7 @@ def method_pages() -> str:
 
 
 PAGES = {
-    DOCS / "operators.md": {"kinds": kind_table, "operators": operator_table},
+    DOCS / "operators.md": {"kinds": kind_table, "operators": operator_table, "foreign": foreign_list},
     DOCS / "methods.md": {"methods": method_table, "parameters": method_pages},
     DOCS.parent / "README.md": {"methods": method_table},
 }

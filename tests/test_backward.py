@@ -1,5 +1,7 @@
 """The sweep: what rules are asked, with what, and what becomes of their answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import draw, parse, run
@@ -8,6 +10,7 @@ from onnx import helper
 import onnxplain
 from onnxplain.backward import backward, gradient
 from onnxplain.flow import Flow
+from onnxplain.ops import OPS
 from onnxplain.session import Session
 from onnxplain.tape import Tape
 
@@ -105,3 +108,14 @@ def test_every_node_without_a_rule_is_named():
     with pytest.raises(onnxplain.UnsupportedModelError, match=r"my\.ops:Odd 'first'.*my\.ops:Even 'b'.*wrt="):
         onnxplain.Explainer(model, "gradient")
     onnxplain.Explainer(model, "gradient", wrt="b")
+
+
+def test_a_cotangent_that_no_rule_answers_is_refused(monkeypatch):
+    """An operator whose rule hears of its first output only must not drop what arrives at the second."""
+    layer = OPS["LayerNormalization"]
+    model = parse("g (float[N,3] x, float[3] s) => (float[N,3] y, float[N,1] m) { y, m = LayerNormalization(x, s) }")
+    assert onnxplain.vjp(model, ["m"])
+    monkeypatch.setitem(OPS, "LayerNormalization", replace(layer, many=False))
+    for outputs in (["m"], ["y", "m"]):
+        with pytest.raises(onnxplain.UnsupportedModelError, match="LayerNormalization 'y' has a rule for its first output only, and 'm' matters too"):
+            onnxplain.vjp(model, outputs)

@@ -21,20 +21,6 @@ MODEL = str(ROOT / "models" / "digits.onnx")
 THREE, FIVE = (str(ROOT / "models" / "digits" / f"{k}.png") for k in (3, 5))
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command line in an empty folder: exit status, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return call
-
-
 def size(path):
     with Image.open(path) as image:
         return image.size
@@ -43,7 +29,7 @@ def size(path):
 # ---- help ----
 
 
-@pytest.mark.parametrize("command", [[], ["inspect"], ["explain"], ["compile"], ["env"]])
+@pytest.mark.parametrize("command", [[], ["inspect"], ["explain"], ["compile"], ["compare"], ["report"], ["env"]])
 def test_help_has_an_example(run, command):
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")

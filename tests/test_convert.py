@@ -13,6 +13,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 from onnxplain import InvalidModelError, UnsupportedModelError, convert
+from onnxplain.graph import nodes_of
 from onnxplain.tape import IR_VERSION, OPSET
 
 
@@ -58,8 +59,8 @@ def types(model: onnx.ModelProto) -> dict[str, list]:
 # ---- up ----
 
 
-@pytest.mark.parametrize("opset", range(7, OPSET))
-def test_older_opsets_keep_their_results(opset):
+@pytest.mark.parametrize("opset", range(7, 26))
+def test_every_opset_keeps_its_results(opset):
     pads = "pads = [0, 0, 1, 1, 0, 0, 1, 1]" if opset < 11 else ""
     pad = f"Pad <{pads}> (x)" if opset < 11 else "Pad (x, p)"
     mean = "ReduceMean <axes = [2, 3], keepdims = 0> (r)" if opset < 18 else "ReduceMean <keepdims = 0> (r, a)"
@@ -99,6 +100,43 @@ def test_old_resizing_is_asymmetric(op_type, opset, mode, scales):
 def test_a_dropout_mask_that_nobody_reads_is_dropped():
     model = parsed("g (float[N] x) => (float[N] y) { y, mask = Dropout <ratio = 0.5> (x) }", 7)
     assert [len(n.output) for n in converted(model).graph.node if n.op_type == "Dropout"] == [1]
+
+
+def test_batch_normalisation_in_training_mode_has_all_its_outputs():
+    """ONNX Runtime refuses it with less."""
+    model = parsed("g (float[N, 3] x, float[3] s) => (float[N, 3] y) { y = BatchNormalization <training_mode = 1> (x, s, s, s, s) }")
+    x, s = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), np.float32([1, -2, 3])
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(converted(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": x, "s": s})[0], (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) * s + s, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [12, OPSET])
+def test_signed_codes_that_are_only_dequantised_become_unsigned(opset):
+    dtype = "<output_dtype = 3>" if opset == OPSET else ""
+    model = parsed(
+        f"""g (float[N, 4] x) => (float[A] y, float[B] v, int8[N, 4] kept) <float s = {{0.1}}, int8 z = {{-3}}, int64[1] flat = {{-1}}> {{
+            q = QuantizeLinear {dtype} (x, s, z)  d = DequantizeLinear (q, s, z)  y = Reshape (d, flat)
+            t = Constant <value = int8 {{5}}> ()
+            r = QuantizeLinear (x, s, t)  e = DequantizeLinear (r, s, z)  v = Reshape (e, flat)
+            kept = QuantizeLinear (x, s, z)
+        }}""",
+        opset,
+    )
+    result = converted(model)
+    x = np.linspace(-20, 20, 24, dtype=np.float32).reshape(6, 4)
+    plain = run(model, {"x": x})
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    # With int8 left alone ONNX Runtime refuses opset 21: its own rewrites to uint8 contradict each other.
+    got = ort.InferenceSession(result.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    assert all(map(close, got, plain))
+    assert {n: t.tensor_type.elem_type for n, t in convert.types_of(result).items() if n in ("q", "r", "kept")} == {
+        "q": TensorProto.UINT8,
+        "r": TensorProto.UINT8,
+        "kept": TensorProto.INT8,
+    }
 
 
 @pytest.mark.parametrize(
@@ -204,9 +242,10 @@ def test_new_operators_inside_subgraphs_are_expanded():
     )
     x = np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)
     np.testing.assert_allclose(run(converted(model), {"x": x, "c": np.array(True)})[0], x / (1 + np.exp(-x)), rtol=1e-5)
-    assert {n.op_type for n in convert.nodes_of(converted(model).graph)} == {"If", "Sigmoid", "Mul", "Neg"} | {
-        n.op_type for n in convert.nodes_of(converted(model).graph)
-    } & {"Constant", "CastLike"}
+    assert {n.op_type for n in nodes_of(converted(model).graph)} == {"If", "Sigmoid", "Mul", "Neg"} | {n.op_type for n in nodes_of(converted(model).graph)} & {
+        "Constant",
+        "CastLike",
+    }
 
 
 # ---- functions, foreign operators ----
@@ -227,11 +266,11 @@ def test_functions_are_inlined_with_their_attributes():
 
 
 @pytest.mark.parametrize("opset", [11, OPSET, 23])
-def test_foreign_nodes_pass_untouched(opset):
-    model = parsed("g (float[N, 4] x) => (float[N, 4] y) { h = com.microsoft.QuickGelu <alpha = 1.5> (x)  y = Relu (h) }", opset, ', "com.microsoft": 1')
+def test_unknown_nodes_pass_untouched(opset):
+    model = parsed("g (float[N, 4] x) => (float[N, 4] y) { h = my.own.Foo <alpha = 1.5> (x)  y = Relu (h) }", opset, ', "my.own": 3')
     result = converted(model)
     assert result.graph.node[0] == model.graph.node[0]
-    assert {o.domain: o.version for o in result.opset_import} == {"": OPSET, "com.microsoft": 1}
+    assert {o.domain: o.version for o in result.opset_import} == {"": OPSET, "my.own": 3}
 
 
 def test_a_domain_without_opset_import_is_said():

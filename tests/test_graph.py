@@ -11,6 +11,9 @@ from onnxplain.tape import Tape
 
 BRANCH = """g (float[N,3] x) => (float[N,3] y) {
     a = Neg(x)
+    top = ReduceMax<keepdims=0>(x)
+    yes = Less(top, far)
+    no = Greater(top, far)
     z = If(yes) <
         then_branch = p () => (float[N,3] o) { i = Mul(a, two)
  o = If(no) <then_branch = pp () => (float[N,3] oo) { oo = Exp(a) }, else_branch = pq () => (float[N,3] oi) { oi = Add(i, a) }> },
@@ -20,7 +23,7 @@ BRANCH = """g (float[N,3] x) => (float[N,3] y) {
 
 @pytest.fixture
 def branching():
-    return parse(BRANCH, yes=np.array(True), no=np.array(False), two=np.float32(2))
+    return parse(BRANCH, far=np.float32(99), two=np.float32(2))
 
 
 def test_nodes_types_and_users():

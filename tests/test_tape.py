@@ -4,8 +4,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from helpers import parse
 from onnx import TensorProto, helper
 
+import onnxplain
 from onnxplain.session import Session
 from onnxplain.tape import IR_VERSION, OPSET, SMALL, Tape, Type, op
 
@@ -148,3 +150,9 @@ def test_type_of_what_is_no_tensor():
     assert Type.of(onnx.TypeProto()).shape is None
     assert not Type.of(sequence).is_float
     assert Type.of(helper.make_tensor_type_proto(TensorProto.FLOAT, None)).shape is None
+
+
+def test_shapes_that_contradict_each_other_are_named():
+    model = parse("g (float[N,3] x, float[5] k) => (float[N,M] y) { h = Add(x, k)  y = Relu(h) }")
+    with pytest.raises(onnxplain.InvalidModelError, match=r"^Add 'h' cannot work on its inputs \('x' is .*\[N, 3\], 'k' is .*\[5\]\): .*Incompatible"):
+        onnxplain.vjp(model)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from onnxplain import wire
-from onnxplain.convert import graphs_of
+from onnxplain.graph import graphs_of
 
 BIG = numpy_helper.from_array(np.random.default_rng(0).random((60, 70)), "w")
 SMALL = numpy_helper.from_array(np.arange(3), "s")

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from ..graph import Graph
-from . import batch, batch_norm, constants, layer_norm, layout, linear, patterns  # noqa: F401  (they fill REWRITES, in this order)
+from . import batch, batch_norm, constants, layer_norm, layout, linear, patterns, sequences  # noqa: F401  (they fill REWRITES, in this order)
 from .recurrent import time_first
 from .registry import ORDER, REWRITES
 from .windows import spell_out
@@ -25,11 +25,12 @@ FUSING = {"fuse_batch_norm": True, "split_batch_norm": "two"}
 def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
     """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
     model, log = source.clone(), []
+    inferable = all(n.op_type != "ZipMap" for n in model.graph)  # onnx_ir cannot read maps back
     for name in ORDER:
         if (only is None or name in only) and FUSING.get(name, fuse) == fuse:
             before = len(log)
             REWRITES[name](model, keep | {v.name for v in model.graph.outputs if v.name}, log)
-            if name in ("fold_constants", "symbolic_batch") and len(log) > before:
+            if name in ("fold_constants", "sequences", "symbolic_batch") and len(log) > before and inferable:
                 ShapeInferencePass()(model)
     RemoveUnusedNodesPass()(model)
     spell_out(model)

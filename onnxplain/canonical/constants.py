@@ -8,14 +8,13 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from ..graph import Graph, Node, subgraphs
+from ..graph import RANDOM, Graph, Node, subgraphs
 from ..session import Session
 from ..tape import Tape
 from .registry import is_op, new_constant, replace_value, rewrite
 
 LARGEST = 1 << 20
 """Folding may make constants of so many bytes, or as large as what they are made from."""
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
 @rewrite
@@ -87,6 +86,8 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
 
 def _folds(graph: Graph, node: Node, known: set[str]) -> bool:
     if node.domain or node.op_type in RANDOM or not node.inputs or any(i and i not in known for i in node.inputs):
+        return False
+    if node.op_type == "DequantizeLinear":  # ONNX Runtime quantises a float weight between two scales anew, all of it by one scale
         return False
     if subgraphs(node.proto):
         return False

@@ -16,7 +16,7 @@ from .registry import attribute, bypass, constant, is_op, new_constant, rewrite
 
 @rewrite
 def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """x·sigmoid(x) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
+    """x·sigmoid(αx) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
     for node in list(model.graph):
         for recognise in (_swish, _gelu, _hard_swish):
             found = recognise(node)
@@ -105,8 +105,13 @@ def _is(value: ir.Value | None, number: float) -> bool:
 def _swish(node: ir.Node) -> Found | None:
     if is_op(node, "Mul"):
         for x, gate in _either(node):
-            if is_op(gate.producer(), "Sigmoid") and gate.producer().inputs[0] is x:
+            inner = gate.producer().inputs[0] if is_op(gate.producer(), "Sigmoid") else None
+            if inner is x:
                 return "Swish", x, {}, [gate]
+            if inner is not None and is_op(inner.producer(), "Mul"):
+                for a, alpha in _either(inner.producer()):
+                    if a is x and (steepness := _number(alpha)) is not None:
+                        return "Swish", x, {"alpha": steepness}, [gate, inner]
     return None
 
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.tape import Tape
 
 from ..errors import UnsupportedModelError
 
+PADDED = ("Conv", "MaxPool")
+"""What padding in front leaves as it is; an average would count the padding."""
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "MaxUnpool", "ConvInteger", "QLinearConv")
 
 
 def spell_out(model: ir.Model) -> None:
-    """kernel_shape, strides, dilations, pads (auto_pad resolved), group and output_padding of everything with a window."""
+    """kernel_shape (where it is known), strides, dilations, pads (auto_pad resolved), group and output_padding of everything with a window."""
     for node in list(model.graph.all_nodes()):
         if node.domain == "" and node.op_type in WINDOWED:
             for name, value in _window(node).items():
@@ -23,6 +26,8 @@ def spell_out(model: ir.Model) -> None:
             node.attributes.pop("output_shape", None)
             if node.attributes.get_int("ceil_mode", 0):
                 _recount(node)
+            if node.op_type == "AveragePool" and set(node.attributes["dilations"].value) == {1}:
+                node.attributes.pop("dilations")  # the quantised kernel that ONNX Runtime makes of it between two scales knows none
         elif node.op_type == "Pad" and node.domain == "":
             _spell_out_axes(node)
 
@@ -62,9 +67,13 @@ def _recount(pool: ir.Node) -> None:
 
 def _window(node: ir.Node) -> dict[str, Any]:
     given = {a.name: a.value for a in node.attributes.values()}
-    kernel = list(given.get("kernel_shape") or [_static(d, node, "the kernel's shape") for d in _shape(node.inputs[1], node)[2:]])
+    kernel = list(given.get("kernel_shape") or _shape(node.inputs[3 if node.op_type == "QLinearConv" else 1], node)[2:])
     n = len(kernel)
-    full = {"kernel_shape": kernel, "strides": list(given.get("strides") or [1] * n), "pads": list(given.get("pads") or [0] * 2 * n)}
+    full = {"strides": list(given.get("strides") or [1] * n), "pads": list(given.get("pads") or [0] * 2 * n)}
+    if all(isinstance(k, int) for k in kernel):
+        full["kernel_shape"] = kernel
+    elif node.outputs[0].shape is None:  # ONNX infers nothing then, though the rank stays
+        node.outputs[0].shape = ir.Shape([None] * (n + 2))
     if node.op_type != "MaxUnpool":
         full["dilations"] = list(given.get("dilations") or [1] * n)
     if "Conv" in node.op_type:
@@ -74,17 +83,53 @@ def _window(node: ir.Node) -> dict[str, Any]:
     auto = given.get("auto_pad", "NOTSET")
     if auto == "VALID":
         full["pads"] = [0] * 2 * n
-    if auto.startswith("SAME") or (node.op_type == "ConvTranspose" and given.get("output_shape")):
-        full["pads"] = _same(node, full, auto, given.get("output_shape"))
+    if auto.startswith("SAME") and node.op_type in PADDED and all(isinstance(k, int) for k in kernel) and _is_open(node, full["strides"]):
+        _pad_at_run_time(node, full, auto)
+    elif auto.startswith("SAME") or (node.op_type == "ConvTranspose" and given.get("output_shape")):
+        full["pads"] = _same(node, kernel, full, auto, given.get("output_shape"))
     return full
 
 
-def _same(node: ir.Node, full: dict[str, Any], auto: str, output_shape: Any) -> list[int]:
+def _is_open(node: ir.Node, strides: list[int]) -> bool:
+    """Whether strides run over an extent that only the run knows."""
+    return any(s > 1 and not isinstance(d, int) for s, d in zip(strides, _shape(node.inputs[0], node)[2:]))
+
+
+def _pad_at_run_time(node: ir.Node, full: dict[str, Any], auto: str) -> None:
+    """A Pad in front of the node, wide enough that ⌈extent / stride⌉ windows fit."""
+    x, name, tape = node.inputs[0], node.outputs[0].name, Tape()
+    assert x is not None and x.dtype is not None and node.graph is not None
+    n = len(full["strides"])
+
+    def constant(what: str, value: Any) -> ir.Value:
+        tensor = ir.tensor(np.asarray(value))
+        made = ir.Value(name=f"{name}/{what}", const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+        node.graph.register_initializer(made)
+        return made
+
+    # The last window begins (extent − 1) mod stride + 1 cells before the end: the rest of its reach is padding.
+    one, reach = constant("one", [1]), [d * (k - 1) for k, d in zip(full["kernel_shape"], full["dilations"])]
+    last = tape.op("Mod", [tape.op("Sub", [tape.op("Shape", [x], {"start": 2}), one]), constant("strides", full["strides"])])
+    total = tape.op("Max", [tape.op("Sub", [constant("reach", reach), last]), constant("zero", [0])])
+    small = tape.op("Div", [total, constant("two", [2])])
+    large = tape.op("Sub", [total, small])
+    pads = tape.op("Concat", [small, large] if auto == "SAME_UPPER" else [large, small], {"axis": 0})
+    dtype = x.dtype.numpy()
+    least = np.finfo(dtype).min if node.op_type == "MaxPool" else 0
+    padded = tape.op("Pad", [x, pads, constant("fill", np.array(least, dtype)), constant("axes", np.arange(2, n + 2))])
+    padded.type, padded.shape = x.type, ir.Shape([*_shape(x, node)[:2], *[None] * n])
+    for k, made in enumerate(tape.nodes):
+        made.outputs[0].name = f"{name}/{made.op_type.lower()}_{k}"
+    node.graph.insert_before(node, tape.nodes)
+    node.replace_input_with(0, padded)
+
+
+def _same(node: ir.Node, kernel: list[Any], full: dict[str, Any], auto: str, output_shape: Any) -> list[int]:
     """Pads that keep the extent (or, for ConvTranspose, that reach the wanted one)."""
     totals = []
     extents = _shape(node.inputs[0], node)[2:]
-    for i, (k, s, d) in enumerate(zip(full["kernel_shape"], full["strides"], full["dilations"])):
-        reach = d * (k - 1) + 1
+    for i, (k, s, d) in enumerate(zip(kernel, full["strides"], full["dilations"])):
+        reach = d * (_static(k, node, "the kernel's shape") - 1) + 1
         if node.op_type == "ConvTranspose":
             padding = full["output_padding"][i]
             if output_shape:

@@ -8,186 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isqrt, prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..flow import Flow
-from ..graph import Graph, Node, reads
+from ..graph import Graph
 from ..ops.shapes import cast, dim, mT, reshape, shape_of
 from ..question import Question
-from ..tape import Dim, Type, Var, op
+from ..tape import Var, op
 from ..tensors import Tensors
 from .base import Method, Point, one_of, require
 from .layer import Layered
 from .perturbation import Perturbation, baseline_of
+from .places import SCALES, Layout, Picture, last_layer, resized, scaled
 from .rectified import GuidedBackprop
 
 if TYPE_CHECKING:
     from ..probe import Probe
-
-# ---- which layer ----
-
-CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv", "ConvInteger", "QLinearConv")
-IN_PLACE = ("activation", "sum", "product", "batch_norm", "normalization", "quantization")
-MOVES_PLACES = ("MatMul", "Einsum", "Det", "QLinearMatMul", "MatMulInteger")
-"""Of the kinds above, what does not leave every place where it is."""
-ALSO_IN_PLACE = ("Identity", "Cast", "Concat", "Split", "Slice", "Pad", "Expand", "Resize", "Where", "Max", "Min", "DepthToSpace", "SpaceToDepth")
-
-
-def last_map(graph: Graph, score: str) -> list[str]:
-    """The last tensor [N, C, *space] on the way to the score, before it is pooled or flattened; before the last convolution if the score is one itself."""
-    spatial, maps, before = set(), [], []
-    for node in Flow(graph, (score,), tuple(graph.inputs)).nodes:
-        if node.op_type in CONVOLUTIONS:
-            before = maps[-1:]
-        elif not _in_place(node) or spatial.isdisjoint(reads(node)):
-            continue
-        made = [o for o in node.outputs if o and _has_places(graph.types[o])]
-        spatial.update(made)
-        maps += [o for o in made if graph.types[o].is_float]
-    found = before if score in maps else maps[-1:]
-    require(bool(found), f"no convolution's output [N, C, space…] leads to {score!r}: name a layer with layer=")
-    return found
-
-
-def _in_place(node: Node) -> bool:
-    return node.op_type in ALSO_IN_PLACE or (node.kind in IN_PLACE and node.op_type not in MOVES_PLACES)
-
-
-def _has_places(type: Type) -> bool:
-    return type.shape is not None and len(type.shape) > 2 and any(d != 1 for d in type.shape[2:])
-
-
-def last_tokens(graph: Graph, score: str) -> list[str]:
-    """The tokens [N, T, C] that the last attention on the way to the score reads, normalised: behind it, only some may count."""
-    normalised, found = [], []
-    for node in Flow(graph, (score,), tuple(graph.inputs)).nodes:
-        if node.kind == "normalization" and len(graph.types[node.outputs[0]].shape or ()) == 3:
-            normalised = [node.outputs[0]]
-        elif node.kind == "softmax" and node.outputs[0] != score:
-            found = normalised
-    require(bool(found), f"no normalised tokens [N, T, C] go through attention to {score!r}: name a layer with layer=")
-    return found
-
-
-# ---- where a layer and an input have their places ----
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How to read a layer as [N, C, *space]."""
-
-    grid: Sequence[int] | str | None = None
-    channel_axis: int | None = None
-
-    def __post_init__(self) -> None:
-        given = isinstance(self.grid, Sequence) and all(isinstance(d, (int, np.integer)) and d >= 1 for d in self.grid)
-        require(self.grid in (None, "auto") or given, f"grid must be 'auto' or the extents of the grid, such as (14, 14), got {self.grid!r}")
-
-    def channels(self, question: Question, name: str) -> int:
-        """The axis of a layer's channels."""
-        type = question.graph.types[name]
-        rank = len(type.shape or ())
-        wanted = "[N, T, C], tokens on a grid" if self.grid is not None else "[N, C, space…]; for tokens [N, T, C] give grid="
-        require(question.axis(name) == 0 and (rank == 3 if self.grid is not None else rank > 2), f"layer {name!r} is {type}: wanted {wanted}")
-        axis = self.channel_axis if self.channel_axis is not None else 1 if self.grid is None else 2
-        fits = isinstance(axis, (int, np.integer)) and -rank < axis < rank and axis != 0
-        require(fits, f"channel_axis {axis!r} is none of {name!r}, {type}")
-        return int(axis) % rank
-
-    def space(self, question: Question, name: str) -> int:
-        """The number of a layer's spatial axes."""
-        if self.grid is None:
-            return len(question.graph.types[name].shape or ()) - 2
-        return 2 if self.grid == "auto" else len(self.grid)
-
-    def extents(self, tokens: Dim) -> tuple[int, ...]:
-        """Those of the grid; the tokens before it, such as a class token, have no place."""
-        if self.grid != "auto":
-            grid = tuple(map(int, self.grid or ()))
-            fits = not isinstance(tokens, int) or prod(grid) <= tokens
-            require(fits, f"grid={grid} has {prod(grid)} places, the layer {tokens} tokens")
-            return grid
-        found = [isqrt(n) for n in (tokens, tokens - 1) if isqrt(n) ** 2 == n] if isinstance(tokens, int) else []
-        require(bool(found), f"grid='auto' wants a square of tokens, alone or after one class token, got {tokens}: give grid=(rows, columns)")
-        return found[0], found[0]
-
-    def var(self, question: Question, name: str, v: Var) -> Var:
-        """A value of the layer's shape as [N, C, *space]."""
-        axis = self.channels(question, name)
-        v = v if axis == 1 else op.Transpose(v, perm=[0, axis, *(a for a in range(1, v.rank) if a != axis)])
-        if self.grid is None:
-            return v
-        grid = self.extents(v.shape[2])
-        return reshape(op.Slice(v, [-prod(grid)], [np.iinfo(np.int64).max], [2]), shape_of(v, 0, 2), *grid)
-
-    def array(self, question: Question, name: str, a: np.ndarray) -> np.ndarray:
-        """The same of an array."""
-        a = np.moveaxis(a, self.channels(question, name), 1)
-        if self.grid is None:
-            return a
-        grid = self.extents(a.shape[2])
-        return a[:, :, -prod(grid) :].reshape(*a.shape[:2], *grid)
-
-
-def places(shape: Sequence[Dim], space: int) -> slice:
-    """The spatial axes of an input: those behind its channels, or before them if the last extent looks like colours; without channels all but the first."""
-    colours = (1, 3, 4)
-    first = len(shape) == space + 1 or (shape[-1] in colours and shape[1] not in colours)
-    return slice(1, space + 1) if first else slice(2, space + 2)
-
-
-def picture(question: Question, space: int) -> str:
-    """The first input with so many spatial axes."""
-    fitting = (n for n, t in question.graph.inputs.items() if t.shape is not None and len(t.shape) in (space + 1, space + 2) and question.axis(n) == 0)
-    found = next(fitting, None)
-    if found is None:
-        raise InputError(f"no input has the layer's {space} spatial axes: there is nothing to scale the map to")
-    return found
-
-
-# ---- scaling maps ----
-
-SCALES: dict[str, dict[str, Any]] = {
-    "linear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
-    "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-}
-
-
-def scaled(v: Var, x: Var, how: str) -> Var:
-    """[N, 1, *space] at the spatial extents of x."""
-    space = v.rank - 2
-    where = places(x.shape, space)
-    size = shape_of(x, where.start, where.stop)
-    return cast(op.Resize(cast(v, np.dtype(np.float32)), None, None, size, axes=list(range(2, v.rank)), **SCALES[how]), v)
-
-
-def laid_over(v: Var, x: Var) -> Var:
-    """[N, 1, *space] so that it broadcasts to x."""
-    if v.rank > x.rank:
-        return op.Squeeze(v, [1])
-    return v if places(x.shape, v.rank - 2).start == 2 else op.Transpose(v, perm=[0, *range(2, v.rank), 1])
-
-
-def resized(a: np.ndarray, size: Sequence[int], how: str) -> np.ndarray:
-    """An array [..., *space] at other extents, as `scaled` does it."""
-    for axis, new in zip(range(-len(size), 0), size):
-        a = np.moveaxis(np.tensordot(a, _reading(a.shape[axis], new, how).astype(a.dtype), (axis, 1)), -1, axis)
-    return a
-
-
-def _reading(old: int, new: int, how: str) -> np.ndarray:
-    """How much of each old place every new one takes, [new, old]."""
-    if how == "nearest":
-        return np.eye(old)[np.arange(new) * old // new]
-    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old)))
-
-
-# ---- methods ----
 
 
 @dataclass(frozen=True)
@@ -207,12 +45,15 @@ class _Cam(Layered):
 
     @property
     def attributed(self) -> Callable[[Graph, str], Sequence[str]]:
-        return last_map if self.grid is None else last_tokens
+        return lambda graph, score: last_layer(graph, score, tokens=self.grid is not None)
 
     def finished(self, f: Point, map: Var) -> Var:
         """[N, 1, *space] as the parameters want it."""
         map = op.Relu(map) if self.relu else map
-        return scaled(map, f.env[picture(f.question, map.rank - 2)], self.upsample) if isinstance(self.upsample, str) else map
+        if not isinstance(self.upsample, str):
+            return map
+        picture = Picture.find(f.question, map.rank - 2)
+        return scaled(map, picture.size(f.env[picture.name]), self.upsample)
 
 
 @dataclass(frozen=True)
@@ -224,11 +65,11 @@ class _Weighted(_Cam):
         raise NotImplementedError
 
     def explanation(self, f: Point) -> Tensors:
-        def map(a: Var, g: Var, name: str) -> Var:
-            a, g = (self.layout.var(f.question, name, v) for v in (a, g))
-            return self.finished(f, op.ReduceSum(self.weights(a, g) * a, [1], keepdims=1))
+        g = f.gradient()
+        return Tensors({n: self._map(f, *(self.layout.var(f.question, n, v) for v in (a, g[n]))) for n, a in f.x.items()})
 
-        return f.x.map(map, f.gradient(), Tensors({n: n for n in f.x}))
+    def _map(self, f: Point, a: Var, g: Var) -> Var:
+        return self.finished(f, op.ReduceSum(self.weights(a, g) * a, [1], keepdims=1))
 
 
 def _over_places(reduce: Callable[..., Var], v: Var) -> Var:
@@ -260,7 +101,7 @@ class GradCam(_Weighted, name="grad_cam"):
 
 @dataclass(frozen=True)
 class GradCamPlusPlus(_Weighted, name="grad_cam_plus_plus"):
-    """Grad-CAM with a weight for every place, by the derivatives of the score's exponential (Chattopadhay et al. 2018, eq. 10 and 19).
+    """Grad-CAM with a weight for every place, by the derivatives of the score's exponential (Chattopadhay et al. 2018).
 
     The factor exp(score), which all weights of a sample share, is left out. Parameters are those of grad_cam.
     """
@@ -273,7 +114,7 @@ class GradCamPlusPlus(_Weighted, name="grad_cam_plus_plus"):
 
 @dataclass(frozen=True)
 class XGradCam(_Weighted, name="x_grad_cam"):
-    """Grad-CAM whose gradients are averaged by the share that each place has in its channel (Fu et al. 2020, eq. 8).
+    """Grad-CAM whose gradients are averaged by the share that each place has in its channel (Fu et al. 2020).
 
     Parameters are those of grad_cam.
     """
@@ -285,7 +126,7 @@ class XGradCam(_Weighted, name="x_grad_cam"):
 
 @dataclass(frozen=True)
 class LayerCam(_Weighted, name="layer_cam"):
-    """A layer's channels, weighed place by place by their positive gradients (Jiang et al. 2021, eq. 5 to 7).
+    """A layer's channels, weighed place by place by their positive gradients (Jiang et al. 2021).
 
     Parameters are those of grad_cam.
     """
@@ -296,7 +137,7 @@ class LayerCam(_Weighted, name="layer_cam"):
 
 @dataclass(frozen=True)
 class HiResCam(_Weighted, name="hires_cam"):
-    """A layer's channels, weighed place by place by their gradients (Draelos and Carin 2020, eq. 3).
+    """A layer's channels, weighed place by place by their gradients (Draelos and Carin 2020).
 
     Parameters are those of grad_cam.
     """
@@ -318,7 +159,7 @@ class EigenCam(_Cam, name="eigen_cam"):
     relu: bool = False
 
     def explanation(self, f: Point) -> Tensors:
-        return f.x.map(lambda a, n: self.finished(f, _principal(self.layout.var(f.question, n, a))), Tensors({n: n for n in f.x}))
+        return Tensors({n: self.finished(f, _principal(self.layout.var(f.question, n, a))) for n, a in f.x.items()})
 
 
 SQUARINGS = 24
@@ -327,7 +168,8 @@ SQUARINGS = 24
 
 def _principal(a: Var) -> Var:
     """A v₁, where the rows of A are the places and v₁ is the first right singular vector of A."""
-    rows = cast(mT(reshape(a, shape_of(a, 0, 2), -1)), np.dtype(np.float32))
+    extents = [d for d in a.shape[2:] if isinstance(d, int)]
+    rows = cast(mT(op.Reshape(a, [0, 0, prod(extents) if len(extents) == a.rank - 2 else -1])), np.dtype(np.float32))
     unit = rows / _positive(op.ReduceMax(op.Abs(rows), [1, 2], keepdims=1))
     few = isinstance(rows.shape[1], int) and isinstance(rows.shape[2], int) and rows.shape[1] < rows.shape[2]
     power = unit @ mT(unit) if few else mT(unit) @ unit
@@ -336,7 +178,7 @@ def _principal(a: Var) -> Var:
         power = power @ power
     # All of its columns are multiples of one vector: the longest tells it best.
     lengths = op.ReduceSumSquare(power, [1], keepdims=1)
-    longest = op.Equal(op.Range(np.int64(0), op.Squeeze(dim(power, 2), [0]), np.int64(1)), op.ArgMax(lengths, axis=2, keepdims=1))
+    longest = op.Equal(op.Range(0, op.Squeeze(dim(power, 2), [0]), 1), op.ArgMax(lengths, axis=2, keepdims=1))
     vector = power @ mT(cast(longest, power))
     v = mT(unit) @ (vector if few else unit @ vector)
     map = rows @ (v / _positive(op.ReduceL2(v, [1], keepdims=1)))
@@ -362,8 +204,8 @@ class _Probed(_Cam, Perturbation):
         map = np.maximum(map, 0) if self.relu else map
         if not isinstance(self.upsample, str):
             return map
-        x = f.inputs[picture(f.question, a.ndim - 2)]
-        return resized(map, x.shape[places(x.shape, a.ndim - 2)], self.upsample)
+        picture = Picture.find(f.question, a.ndim - 2)
+        return resized(map, picture.extents(f.inputs[picture.name]), self.upsample)
 
 
 @dataclass(frozen=True)
@@ -385,26 +227,28 @@ class ScoreCam(_Probed, name="score_cam"):
     softmax: bool = True
 
     def changed(self, question: Question) -> Sequence[str]:
-        return [picture(question, self.layout.space(question, question.wrt[0]))]
+        return [self._picture(question).name]
+
+    def _picture(self, question: Question) -> Picture:
+        return Picture.find(question, self.layout.space(question, question.wrt[0]))
 
     def attribution(self, f: Probe) -> Tensors:
         return Tensors({n: self.map(f, n, self._weights(f, self.layout.array(f.question, n, f.x[n]))) for n in f.question.wrt})
 
     def _weights(self, f: Probe, a: np.ndarray) -> np.ndarray:
-        (name,) = self.changed(f.question)
-        x = f.x[name]
-        where = places(x.shape, a.ndim - 2)
+        picture = self._picture(f.question)
+        f = replace(f, x=Tensors({picture.name: f.x[picture.name]}))
+        size = picture.extents(f.x[picture.name])
         channels = np.moveaxis(a, 1, 0).astype(np.float32)
         channels = np.concatenate([np.zeros_like(channels[:1]), channels])  # the first masks all: its score is the baseline's
 
         def masks(steps: range) -> Mapping[str, np.ndarray]:
-            m = resized(channels[steps.start : steps.stop], x.shape[where], "linear")
+            m = resized(channels[steps.start : steps.stop], size, "linear")
             axes = tuple(range(2, m.ndim))
             m = m - m.min(axes, keepdims=True)
             m = m / np.maximum(m.max(axes, keepdims=True), np.finfo(np.float32).tiny)
-            return {name: m.reshape(len(steps), *(d if a == 0 or where.start <= a < where.stop else 1 for a, d in enumerate(x.shape)))}
+            return {picture.name: picture.masks(m)}
 
-        f = replace(f, x=Tensors({name: x}))
         scores = f.scores(len(channels), masks, baseline_of(f, self.baseline))
         increase = scores[1:] - scores[0]
         if not self.softmax:
@@ -415,7 +259,7 @@ class ScoreCam(_Probed, name="score_cam"):
 
 @dataclass(frozen=True)
 class AblationCam(_Probed, name="ablation_cam"):
-    """A layer's channels, weighed by the part of the score that is lost without each of them (Desai and Ramaswamy 2020, eq. 4).
+    """A layer's channels, weighed by the part of the score that is lost without each of them (Desai and Ramaswamy 2020).
 
     It is divided by the score's magnitude, so that a negative score does not turn the map round. Parameters are those of grad_cam,
     for one layer, and:
@@ -446,7 +290,7 @@ class AblationCam(_Probed, name="ablation_cam"):
 class GuidedGradCam(Method, name="guided_grad_cam"):
     """Guided backprop of the input times the Grad-CAM of a layer, scaled to the input's places (Selvaraju et al. 2017, section 3.2).
 
-    The attribution is that of the input. Parameters are those of guided_backprop, and:
+    The attribution is that of the input.
 
     Parameters
     ----------
@@ -477,12 +321,16 @@ class GuidedGradCam(Method, name="guided_grad_cam"):
     def explanation(self, f: Point) -> Tensors:
         (layer,) = self.keep or self.cam.attributed(f.question.graph, f.question.output)
         map = self.cam.explanation(f.about([layer]))[layer]
+        return GuidedBackprop().explanation(f) * Tensors({n: self._over(f, n, map) for n in f.x})
 
-        def guided(g: Var, x: Var, name: str) -> Var:
-            require(x.rank in (map.rank - 1, map.rank), f"{name!r} is {x.type}: wanted the {map.rank - 2} spatial axes of layer {layer!r}")
-            return g * laid_over(scaled(map, x, self.interpolation), x)
-
-        return GuidedBackprop().explanation(f).map(guided, f.x, Tensors({n: n for n in f.x}))
+    def _over(self, f: Point, name: str, map: Var) -> Var:
+        """The map at the places of a tensor."""
+        x, space = f.x[name], map.rank - 2
+        require(
+            x.rank in (space + 1, space + 2), f"{name!r} is {x.type}: wanted [N, C, space…] with the layer's {space} spatial axes; name the input with wrt="
+        )
+        picture = Picture.of(f.question.graph, name, space)
+        return picture.over(scaled(map, picture.size(x), self.interpolation))
 
     def warnings(self, question: Question) -> list[str]:
         return GuidedBackprop().warnings(question)

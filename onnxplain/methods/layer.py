@@ -84,7 +84,7 @@ class Conductance(_OnTheWay, name="conductance"):
 
 @dataclass(frozen=True)
 class InternalInfluence(_OnTheWay, Quadrature, name="internal_influence"):
-    """The mean gradient at a layer on the path of the inputs (Leino et al. 2018, definition 1, for the uniform distribution on that path).
+    """The mean gradient at a layer on the path of the inputs (Leino et al. 2018, for the uniform distribution on that path).
 
     Parameters
     ----------

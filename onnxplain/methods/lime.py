@@ -90,6 +90,7 @@ class Lime(Perturbation, name="lime"):
         first = next(iter(f.x))
         picture = f.x[first].ndim - (f.question.axis(first) is not None) == 3 and len(f.x) == 1
         game = Game.of(f, "slic" if self.mask is None and picture else self.mask, self.baseline)
+        game.require_linear()
         z = self._coalitions(game.most)
         scores = game.values(z)
         values = np.zeros([len(f.score), game.most])

@@ -119,9 +119,9 @@ class Occlusion(Perturbation, name="occlusion"):
         windows, keep = Windows.over(f.x[name], f.question.axis(name), *given), self.mode == "keep"
 
         def masks(steps: range) -> dict[str, np.ndarray]:
-            inside = windows.inside(steps)
             others = {n: np.ones([len(steps), *[1] * v.ndim]) for n, v in f.x.items()}
-            return others | {name: inside if keep else 1 - inside}
+            inside = windows.inside(steps)
+            return others | {name: inside if keep else np.subtract(1, inside, out=inside)}
 
         scores = f.scores(windows.count, masks, baseline)
         if not keep:

@@ -100,13 +100,12 @@ class IntegratedGradients(Quadrature, name="integrated_gradients"):
 
 def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> dict[str, np.ndarray]:
     """Of the baselines that differ from sample to sample, these samples' own: "baseline:<tensor>", [1, *shape]."""
-    rows = {}
-    for name in dict.fromkeys([*question.wrt, *question.graph.inputs]):
+    rows, inputs = {}, [n for n, t in question.graph.inputs.items() if t.is_float]
+    for name in dict.fromkeys([*question.wrt, *inputs]):
         if isinstance(baseline, Mapping):
             given = baseline.get(name)
         else:  # it is the inputs' own, if they can have one
-            inputs = question.graph.inputs
-            given = baseline if name in inputs or not any(t.is_float for t in inputs.values()) else None
+            given = baseline if name in inputs or not inputs else None
         type, axis = question.graph.types[name], question.axis(name)
         if given is None or type.shape is None or axis is None or np.ndim(given) < len(type.shape) or np.shape(given)[axis] == 1:
             continue

@@ -61,7 +61,8 @@ def probabilities(f: Point) -> Var:
         return op.Sigmoid(f.y)
     if then is not None and then.inputs[0] == name:
         return op.Softmax(f.y, axis=then.attributes.get("axis", -1))
-    require(len(wide) == 1, f"{name!r} is {f.y.type}: which axis holds the classes is not known; explain a tensor of probabilities with output=")
+    remedy = "take probability=False, or a tensor of probabilities as output="
+    require(len(wide) == 1, f"{name!r} is {f.y.type}: which axis holds the classes is not known; {remedy}")
     return op.Softmax(f.y, axis=wide[0])
 
 
@@ -112,10 +113,11 @@ def baseline_of(f: Probe, given: Any) -> Tensors:
 
     An array with a row for each sample of the whole batch gives these samples theirs.
     """
-    return Tensors({n: _baseline(f, n, array_for(given, n, "baseline")) for n in f.x})
+    return Tensors({n: baseline_for(f, n, array_for(given, n, "baseline")) for n in f.x})
 
 
-def _baseline(f: Probe, name: str, given: Any) -> np.ndarray:
+def baseline_for(f: Probe, name: str, given: Any) -> np.ndarray:
+    """The baseline of one tensor."""
     x = f.x[name]
     if isinstance(given, str):
         made = BASELINES[choose("baseline", given, BASELINES)]
@@ -150,7 +152,7 @@ def placed(values: np.ndarray, shape: Sequence[int], axis: int | None, axes: Con
 
 
 def count_fits(value: Any, what: str, least: int = 1) -> None:
-    require(isinstance(value, (int, np.integer)) and value >= least, f"{what} must be an integer of at least {least}, got {value!r}")
+    require(isinstance(value, (int, np.integer)) and bool(value >= least), f"{what} must be an integer of at least {least}, got {value!r}")
 
 
 def tolerance_fits(value: Any) -> None:
@@ -159,7 +161,7 @@ def tolerance_fits(value: Any) -> None:
 
 def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float | None) -> bool:
     """Whether 95 % confidence intervals of means over `count` draws, [N, …], are narrower than `tolerance` times each sample's range."""
-    if tolerance is None or count < 10:
+    if tolerance is None or count < 30:  # too few for a normal distribution
         return False
     mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1)
     half = 1.96 * np.sqrt(np.maximum(variance, 0) / count)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,33 +12,11 @@ from ..question import Question
 from ..tensors import Tensors
 from .base import Method, one_of, require, seed_fits
 from .occlusion import Windows
+from .patches import Blocks, Patches
 from .perturbation import Perturbation, count_fits
 
 if TYPE_CHECKING:
     from ..probe import Probe
-
-
-@dataclass(frozen=True, eq=False)
-class Patches:
-    """What training samples look like: a normal distribution of their blocks, and some whole samples.
-
-    Attributes
-    ----------
-    count : int
-        Number of training samples.
-    mean, covariance : arrays [D], [D, D]
-        Of blocks, D elements each, wherever they lie.
-    low, high : float
-        The smallest and the largest value.
-    whole : array [S, *sample]
-    """
-
-    count: int
-    mean: np.ndarray
-    covariance: np.ndarray
-    low: float
-    high: float
-    whole: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -92,99 +69,34 @@ class PredictionDifference(Perturbation, name="prediction_difference"):
         name, axis = question.wrt[0], question.axis(question.wrt[0])
         fits = len(question.wrt) == 1 and name in question.graph.inputs and axis is not None
         require(fits, f"training samples are those of one input; attributed to are {', '.join(map(repr, question.wrt))}")
-        random, total, squares, count = np.random.default_rng(self.seed), 0.0, 0.0, 0
-        bounds, kept, keys = [np.inf, -np.inf], [], []
-        for x in (np.asarray(batch[name]) for batch in batches):
-            windows = Windows.over(x, axis, self.window, self.stride)
-            samples, block = _arranged(x, windows), self._block(windows)
-            every = np.lib.stride_tricks.sliding_window_view(samples, block, tuple(range(-len(block), 0)))
-            corners = [random.integers(d - b + 1, size=(len(samples), self.blocks)) for d, b in zip(samples.shape[-len(block) :], block)]
-            blocks = every[(np.arange(len(samples))[:, None], ..., *corners, *[slice(None)] * len(block))].reshape(len(samples) * self.blocks, -1)
-            blocks = blocks.astype(np.float64)
-            total, squares, count = total + blocks.sum(0), squares + blocks.T @ blocks, count + len(samples)
-            bounds = [min(bounds[0], float(x.min())), max(bounds[1], float(x.max()))]
-            # Each sample draws a number; those with the smallest ones are kept.
-            kept, keys = [*kept, *samples], [*keys, *random.random(len(samples))]
-            best = np.argsort(keys)[: self.samples]
-            kept, keys = [kept[i] for i in best], [keys[i] for i in best]
-        require(count > 0, "fit got no data: wanted at least one batch")
-        mean = total / (count * self.blocks)
-        covariance = squares / (count * self.blocks) - np.outer(mean, mean)
-        return replace(self, patches=Patches(count, mean, covariance, *bounds, np.stack(kept)))
+        data = (np.asarray(batch[name]) for batch in batches)
+        return replace(self, patches=Patches.of(data, lambda x: self._blocks(x, axis), self.blocks, self.samples, self.seed))
 
-    def _block(self, windows: Windows) -> tuple[int, ...]:
-        """The extents of a block along the window's axes."""
-        sizes = [int(cover.sum(1).max()) for cover in windows.cover.values()]
-        return tuple(min(s + 2 * self.padding, windows.shape[a]) for a, s in zip(windows.cover, sizes))
+    def _blocks(self, x: np.ndarray, axis: int | None) -> Blocks:
+        return Blocks(Windows.over(x, axis, self.window, self.stride), self.padding)
 
     def attribution(self, f: Probe) -> Tensors:
-        learned = self.patches
+        (name, x), *_ = f.x.items()
+        blocks, learned, samples = self._blocks(x, f.question.axis(name)), self.patches, self.samples
         require(learned is not None, "prediction_difference needs training samples: call fit(X) first")
         assert learned is not None
-        (name,) = f.x
-        windows = Windows.over(f.x[name], f.question.axis(name), self.window, self.stride)
-        contents = self._conditional(f.x[name], windows, learned) if self.sampling == "conditional" else self._marginal(windows, learned)
+        conditional = self.sampling == "conditional"
+        content = learned.given_surroundings(blocks, x, samples, self.seed) if conditional else learned.elsewhere(blocks, samples)
 
         def points(steps: range) -> Mapping[str, np.ndarray]:
-            points = np.repeat(f.x[name][None], len(steps), 0)
-            for number in range(steps.start // self.samples, (steps.stop - 1) // self.samples + 1):
-                own = range(max(steps.start, number * self.samples), min(steps.stop, (number + 1) * self.samples))
-                here = points[own.start - steps.start : own.stop - steps.start]
-                window = _arranged(here, windows, lead=1)[(..., *windows.slices(number).values())]
-                window[:] = contents(number)[own.start - number * self.samples : own.stop - number * self.samples].reshape(len(own), -1, *window.shape[2:])
+            points = np.repeat(x[None], len(steps), 0)
+            for number in range(steps.start // samples, (steps.stop - 1) // samples + 1):
+                first, last = max(steps.start, number * samples), min(steps.stop, (number + 1) * samples)
+                here = points[first - steps.start : last - steps.start]
+                window = blocks.arranged(here, lead=1)[(..., *blocks.window(number))]
+                window[:] = content(number)[first - number * samples : last - number * samples].reshape(last - first, -1, *window.shape[2:])
             return {name: points}
 
-        unknown = np.zeros([windows.count, len(f.score)])
-        for steps, p in f.at(windows.count * self.samples, points):
-            np.add.at(unknown, np.arange(steps.start, steps.stop) // self.samples, p / self.samples)
-        classes = max(
-            2, int(np.prod([d for a, d in enumerate(f.question.score.shape or ()) if a != f.question.axis(f.question.output) and isinstance(d, int)]))
-        )
-        evidence = _log_odds(f.score, learned.count, classes) - _log_odds(unknown, learned.count, classes)
-        return Tensors({name: windows.mean(evidence)})
-
-    def _marginal(self, windows: Windows, learned: Patches) -> Any:
-        """Contents of a window: those of training samples, [samples, 1, D]."""
-        chosen = learned.whole[np.arange(self.samples) % len(learned.whole)]
-        return lambda number: chosen[(..., *windows.slices(number).values())].reshape(self.samples, 1, -1)
-
-    def _conditional(self, x: np.ndarray, windows: Windows, learned: Patches) -> Any:
-        """Contents of a window: drawn given the rest of the block around it, [samples, N, D]."""
-        samples, block = _arranged(x, windows), self._block(windows)
-        extents = samples.shape[-len(block) :]
-        require(
-            len(learned.mean) == np.prod([*samples.shape[1 : -len(block)], *block]), "the training samples had another shape than the inputs: call fit(X) again"
-        )
-
-        @cache
-        def given(inside: tuple[slice, ...]) -> tuple[np.ndarray, ...]:
-            """For a place in the block: which elements are the window's, their regression on the others, and a root of what that leaves open."""
-            place = np.zeros([*samples.shape[1 : -len(block)], *block], bool)
-            place[(..., *inside)] = True
-            w = place.ravel()
-            inverse = np.linalg.pinv(learned.covariance[np.ix_(~w, ~w)], hermitian=True)
-            regression = learned.covariance[np.ix_(w, ~w)] @ inverse
-            values, vectors = np.linalg.eigh(learned.covariance[np.ix_(w, w)] - regression @ learned.covariance[np.ix_(~w, w)])
-            return w, regression, vectors * np.sqrt(np.maximum(values, 0))
-
-        @lru_cache(maxsize=1)
-        def contents(number: int) -> np.ndarray:
-            places = list(windows.slices(number).values())
-            starts = [int(np.clip(p.start - self.padding, 0, d - b)) for p, d, b in zip(places, extents, block)]
-            around = samples[(..., *(slice(s, s + b) for s, b in zip(starts, block)))].reshape(len(samples), -1)
-            w, regression, root = given(tuple(slice(p.start - s, p.stop - s) for p, s in zip(places, starts)))
-            mean = learned.mean[w] + (around[:, ~w] - learned.mean[~w]) @ regression.T
-            noise = np.random.default_rng([self.seed, number]).standard_normal([self.samples, 1, int(w.sum())])
-            return np.clip(mean + noise @ root.T, learned.low, learned.high)
-
-        return contents
-
-
-def _arranged(x: np.ndarray, windows: Windows, lead: int = 0) -> np.ndarray:
-    """A view with the samples first, behind `lead` other axes, and the window's axes last."""
-    first = [] if windows.axis is None else [windows.axis]
-    order = [*first, *(a for a in range(len(windows.shape)) if a not in (*first, *windows.cover)), *windows.cover]
-    return x.transpose(*range(lead), *(a + lead for a in order))
+        unknown = np.zeros([blocks.windows.count, len(f.score)])
+        for steps, p in f.at(len(unknown) * samples, points):
+            np.add.at(unknown, np.arange(steps.start, steps.stop) // samples, p / samples)
+        odds = lambda p: _log_odds(p, learned.count, _classes(f.question))
+        return Tensors({name: blocks.windows.mean(odds(f.score) - odds(unknown))})
 
 
 def _classes(question: Question) -> int:
@@ -195,8 +107,7 @@ def _classes(question: Question) -> int:
 
 def _log_odds(p: np.ndarray, count: int, classes: int) -> np.ndarray:
     """In bits, with Laplace's correction."""
-    require(
-        bool(((p > -1e-3) & (p < 1 + 1e-3)).all()), "prediction_difference needs a probability between 0 and 1: give one class as target, or another output="
-    )
+    fits = bool(((p > -1e-3) & (p < 1 + 1e-3)).all())
+    require(fits, "prediction_difference needs a probability between 0 and 1: give one class as target, or another output=")
     p = (np.clip(p, 0, 1) * count + 1) / (count + classes)
     return np.log2(p) - np.log2(1 - p)

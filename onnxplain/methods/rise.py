@@ -31,13 +31,13 @@ class Rise(Perturbation, name="rise"):
         Number of masks. They are made as they are needed, never all at once.
     cells : int, sequence of int, or dict by tensor, default 8
         Cells of the grid along each spatial axis.
-    keep : float, default 0.5
+    density : float, default 0.5
         The probability that a cell is kept.
     baseline : float, "blur", "mean", array or dict of these by tensor, default 0
         What shows where a mask is 0.
     tolerance : float, optional
-        Stop as soon as 95 % confidence intervals (1.96 standard errors to each side) are narrower than this share of the map's range.
-        The batch's samples stop together.
+        Stop as soon as 95 % confidence intervals (1.96 standard errors to each side) are narrower than this share of the map's range;
+        not before 30 masks. The batch's samples stop together.
     seed : int, default 0
     probability : bool, default True
         Ask for the probability of the explained class, as the paper does. False asks for the score itself: for models that
@@ -46,7 +46,7 @@ class Rise(Perturbation, name="rise"):
 
     samples: int = 4000
     cells: Any = 8
-    keep: float = 0.5
+    density: float = 0.5
     baseline: Any = 0.0
     tolerance: float | None = None
     seed: int = 0
@@ -54,7 +54,7 @@ class Rise(Perturbation, name="rise"):
 
     def __post_init__(self) -> None:
         count_fits(self.samples, "samples")
-        require(0 < self.keep < 1, f"keep must lie between 0 and 1, got {self.keep!r}")
+        require(0 < self.density < 1, f"density must lie between 0 and 1, got {self.density!r}")
         tolerance_fits(self.tolerance)
         seed_fits(self.seed)
 
@@ -64,12 +64,13 @@ class Rise(Perturbation, name="rise"):
         sums = {n: np.zeros([len(f.score), d.size]) for n, d in draws.items()}
         squares, count = {n: np.zeros_like(s) for n, s in sums.items()}, 0
         for steps, scores in f.masked(self.samples, masks, baseline_of(f, self.baseline)):
-            count, weights = steps.stop, (scores / self.keep).T.astype(np.float32)
+            count, weights = steps.stop, (scores / self.density).T.astype(np.float32)
             for n, mask in masks(steps).items():
                 flat = mask.reshape(len(steps), -1)
-                sums[n] += weights @ flat
+                # Not @: the threads of NumPy's BLAS and of ONNX Runtime would wait for each other.
+                sums[n] += np.einsum("nk,kp->np", weights, flat)
                 if self.tolerance:
-                    squares[n] += weights**2 @ flat**2
+                    squares[n] += np.einsum("nk,kp->np", weights**2, flat**2)
             if self.tolerance and all(settled(s / count, squares[n] / count - (s / count) ** 2, count, self.tolerance) for n, s in sums.items()):
                 break
         return Tensors({n: placed(s / count, f.x[n].shape, f.question.axis(n), draws[n].axes) for n, s in sums.items()})
@@ -83,7 +84,7 @@ class Rise(Perturbation, name="rise"):
         for c in cells:
             count_fits(c, "cells")
         random = np.random.default_rng([self.seed, index])
-        grids = random.random([self.samples, *cells]) < self.keep
+        grids = random.random([self.samples, *cells]) < self.density
         shifts = np.stack([random.integers(-(-x.shape[a] // c), size=self.samples) for a, c in zip(axes, cells)])
         return _Draws(x.shape, axes, grids.astype(np.float32), shifts)
 

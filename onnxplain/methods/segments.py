@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, choose
 from ..tensors import Tensors
 from .base import array_for, require
-from .perturbation import baseline_of, by_tensor, fitting, spatial_axes
+from .perturbation import baseline_for, by_tensor, fitting, spatial_axes
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -59,7 +59,7 @@ def _time(x: np.ndarray, axis: int | None, pieces: int = 10) -> np.ndarray:
 
 
 def _superpixels(name: str, **defaults: Any) -> Callable[..., np.ndarray]:
-    """A segmentation of scikit-image, for each picture by itself, its values stretched to 0 … 1 and gray ones made RGB."""
+    """A segmentation of scikit-image, for each picture by itself, its values stretched to 0 … 1; what has no three channels is taken as gray."""
 
     def segmented(x: np.ndarray, axis: int | None, **options: Any) -> np.ndarray:
         from skimage import segmentation
@@ -71,10 +71,8 @@ def _superpixels(name: str, **defaults: Any) -> Callable[..., np.ndarray]:
         pictures = last.reshape(-1, *(x.shape[a] for a in axes), last.shape[-1] if x.ndim > len(order) else 1)
         low, high = pictures.min((1, 2, 3), keepdims=True), pictures.max((1, 2, 3), keepdims=True)
         pictures = (pictures - low) / np.where(high > low, high - low, 1)
-        pictures = pictures.repeat(3, -1) if pictures.shape[-1] == 1 else pictures
-        # Only colours have a place in the Lab space; felzenszwalb never goes there.
-        lab = {} if name == "felzenszwalb" else {"convert2lab": pictures.shape[-1] == 3}
-        ids = np.stack([getattr(segmentation, name)(p, **defaults | lab | options) for p in pictures])
+        pictures = pictures if pictures.shape[-1] == 3 else pictures.mean(-1, keepdims=True).repeat(3, -1)
+        ids = np.stack([getattr(segmentation, name)(p, **defaults | options) for p in pictures])
         return _shaped((ids[0] if axis is None else ids).transpose(np.argsort(order)), x, order)
 
     return segmented
@@ -95,6 +93,8 @@ SEGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 # ---- the game ----
+
+MOST_LINEAR = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +119,23 @@ class Game:
     def of(cls, f: Probe, mask: Any, baseline: Any) -> Game:
         """By the parameters `mask` and `baseline`; the latter may be "segments", each feature's mean."""
         ids, counts = _features(f, mask)
-        if isinstance(baseline, str) and baseline == "segments":
-            return cls(f, ids, counts, Tensors({n: _means(x, ids[n], f.question.axis(n)) for n, x in f.x.items()}))
-        return cls(f, ids, counts, baseline_of(f, baseline))
+
+        def stands_in(x: np.ndarray, name: str) -> np.ndarray:
+            given = array_for(baseline, name, "baseline")
+            if isinstance(given, str) and given == "segments" and x.dtype.kind == "f":
+                return _means(x, ids[name], f.question.axis(name))
+            return baseline_for(f, name, given)
+
+        return cls(f, ids, counts, f.x.map(stands_in, Tensors({n: n for n in f.x})))
 
     @property
     def most(self) -> int:
         """The number of features of the sample that has most."""
         return int(self.counts.max())
+
+    def require_linear(self) -> None:
+        """Refuse a linear model of so many features that it would not fit into memory."""
+        require(self.most <= MOST_LINEAR, f"a linear model of {self.most} features is too large, at most {MOST_LINEAR}: give coarser ones with mask=")
 
     def scores(self, count: int, present: Callable[[range], np.ndarray]) -> Iterator[tuple[range, np.ndarray]]:
         """Values of coalitions, piece by piece; `present` says which features some of them have: [k, features] or [k, samples, features]."""
@@ -174,18 +183,18 @@ def _features(f: Probe, mask: Any) -> tuple[Tensors, np.ndarray]:
     each = by_tensor(mask, f.x)
     found = {n: _ids(f, n, array_for(mask, n, "mask") if each else mask) for n in f.x}
     following = 1 + max((int(ids.max()) for ids, named in found.values() if not named), default=-1)
-    leading: dict[str, np.ndarray] = {}
-    for name, (ids, named) in found.items():
-        axis = f.question.axis(name)
-        leading[name] = (ids[None] if axis is None else np.moveaxis(ids, axis, 0)) + (following if named else 0)
+    raw: list[np.ndarray] = []  # the samples first
+    axes = [f.question.axis(n) for n in found]
+    for axis, (ids, named) in zip(axes, found.values()):
+        raw.append((ids[None] if axis is None else np.moveaxis(ids, axis, 0)) + (following if named else 0))
         following += int(ids.max()) + 1 if named else 0
-    rows = max(map(len, leading.values()))
-    table = np.concatenate([np.broadcast_to(v, [rows, *v.shape[1:]]).reshape(rows, -1) for v in leading.values()], 1)
+    rows = max(map(len, raw))
+    table = np.concatenate([np.broadcast_to(v, [rows, *v.shape[1:]]).reshape(rows, -1) for v in raw], 1)
     numbered = [np.unique(row, return_inverse=True) for row in table]
-    columns = np.split(np.stack([ids for _, ids in numbered]), np.cumsum([v[0].size for v in leading.values()])[:-1], 1)
-    ids = {n: c.reshape(rows, *v.shape[1:]) for c, (n, v) in zip(columns, leading.items())}
-    axes = {n: f.question.axis(n) for n in ids}
-    return Tensors({n: v[0] if (a := axes[n]) is None else np.moveaxis(v, 0, a) for n, v in ids.items()}), np.array([len(known) for known, _ in numbered])
+    columns = np.split(np.stack([ids for _, ids in numbered]), np.cumsum([v[0].size for v in raw])[:-1], 1)
+    numbers = [c.reshape(rows, *v.shape[1:]) for c, v in zip(columns, raw)]
+    laid = {n: v[0] if axis is None else np.moveaxis(v, 0, axis) for n, axis, v in zip(found, axes, numbers)}
+    return Tensors(laid), np.array([len(known) for known, _ in numbered])
 
 
 def _ids(f: Probe, name: str, mask: Any) -> tuple[np.ndarray, bool]:

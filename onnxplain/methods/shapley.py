@@ -82,7 +82,7 @@ class ShapleySampling(_Shapley, name="shapley_sampling"):
         Number of orders where they are random: each takes as many forward passes as there are features, less one.
     tolerance : float, optional
         Stop as soon as 95 % confidence intervals (1.96 standard errors to each side) are narrower than this share of the values' range;
-        not before 10 orders. The batch's samples stop together.
+        not before 30 orders. The batch's samples stop together.
     seed : int, default 0
     mask, baseline, probability
         As for feature_ablation.
@@ -161,6 +161,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
         require(self.weights is None or self.coalitions is not None, "weights are those of given coalitions: give coalitions= too")
 
     def values(self, game: Game, empty: np.ndarray) -> np.ndarray:
+        game.require_linear()
         tables = [self._table(m, game.most) for m in game.counts]
         present = np.zeros([max(len(z) for z, _ in tables), len(tables), game.most], np.float32)
         for row, (z, _) in enumerate(tables):

@@ -11,7 +11,7 @@ from ..question import Question
 from .base import require
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """Columns in bins, each with its share and its values' mean, deviation and bounds (arrays [features, bins], padded with empty ones).
 
@@ -28,6 +28,9 @@ class Table:
     binned: np.ndarray
     center: np.ndarray
     scale: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Table of {len(self.center)} columns"
 
     @classmethod
     def of(cls, question: Question, batches: Iterable[Mapping[str, np.ndarray]], gaussian: bool, categorical: Sequence[int]) -> Table:
@@ -46,7 +49,8 @@ class Table:
         padded = lambda k, fill, size: np.stack([np.pad(c[k], (0, size - len(c[k])), constant_values=fill) for c in columns])
         binned = np.array([not gaussian or k in categorical for k in range(x.shape[1])])
         scale = np.where(x.std(0) > 0, x.std(0), 1)
-        return cls(padded(0, np.inf, width - 1), *(padded(k, 0, width) for k in range(1, 6)), binned, x.mean(0), scale)
+        share, mean, deviation, low, high = (padded(k, 0, width) for k in range(1, 6))
+        return cls(padded(0, np.inf, width - 1), share, mean, deviation, low, high, binned, x.mean(0), scale)
 
     def around(self, x: np.ndarray, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Perturbed rows [samples, N, features], x the first of each, and what the linear model sees of them, of the same shape.

@@ -170,7 +170,7 @@ def Pow(g, y, x, p):
 
 @product
 def Mod(g, y, x, divisor, *, fmod=0):
-    return g, lambda: -g * op.Round((x - y) / divisor)
+    return g, lambda: -g * op.Floor((x - y) / divisor + 0.5)
 
 
 # ---- selections: ties share the cotangent equally in Max and Min, as in ReduceMax ----
@@ -191,5 +191,5 @@ def Max(g, y, *xs):
 
 # ---- zero almost everywhere ----
 
-zero("Ceil", "Floor", "Round", "Sign", "Not", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsInf", "IsNaN")
+zero("Ceil", "Floor", "Sign", "Not", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsInf", "IsNaN")
 zero("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")

@@ -92,6 +92,12 @@ def Compress(g, y, x, condition, *, axis=None):
     return (add_at(x, kept, g) if axis is None else Gather(g, y, x, kept, axis=axis)[0]), None
 
 
+@selection(many=True)
+def Unique(g, y, x, *, axis=None, sorted=1):
+    _, kept = op.Unique(x, outputs=2, axis=axis, sorted=sorted)  # of equal ones the first
+    return ((add_at(x, kept, g[0]) if axis is None else Gather(g[0], y[0], x, kept, axis=axis)[0]),)
+
+
 @selection
 def OneHot(g, y, indices, depth, values, *, axis=-1):
     def d_values():

@@ -8,7 +8,7 @@ from ..tape import Var, op
 from .registry import movement, selection, zero
 from .shapes import add_at, cast, dim, positions, reshape, reshape_like, shape_of, typed, zeros
 
-zero("Shape", "Size", "ConstantOfShape", "NonZero", "EyeLike", "NonMaxSuppression")
+zero("Shape", "Size", "ConstantOfShape", "NonZero", "EyeLike", "NonMaxSuppression", "SequenceLength", "OptionalHasElement")
 
 
 @movement

@@ -1,5 +1,6 @@
 """Numbers on a grid, by the saturating straight-through estimate: rounding passes the cotangent on, saturation stops it.
 
+At the explained score itself (`saturates=False`) not even saturation stops it, lest a certain answer have no explanation.
 Integer tensors between these operators carry cotangents as the real numbers that they stand for. Scales and zero points that
 were found from the data (DynamicQuantizeLinear) count as settings, so that quantising and dequantising is the identity.
 """
@@ -17,14 +18,16 @@ from .shapes import cast, dim, reshape_like, shape_of, unbroadcast
 
 
 @quantization
-def QuantizeLinear(g, y, x, scale, zero_point=None, *, axis=1, block_size=0, output_dtype=0, saturate=1, precision=0):
+def Round(g, y, x):
+    return (g,)
+
+
+@quantization
+def QuantizeLinear(g, y, x, scale, zero_point=None, *, axis=1, block_size=0, output_dtype=0, saturate=1, precision=0, saturates=True):
     """y = saturate(round(x / scale) + zero_point)"""
     s, z = _spread(scale, x, axis, block_size), _spread(zero_point, x, axis, block_size)
     dtype = zero_point.dtype if zero_point is not None else np.dtype(helper.tensor_dtype_to_np_dtype(output_dtype)) if output_dtype else np.dtype(np.uint8)
-    low, high = _limits(dtype)
-    zero = 0.0 if z is None else cast(z, s)
-    inside = (x >= (low - zero) * s) & (x <= (high - zero) * s)
-    pulled = g * cast(inside, g) / cast(s, g)
+    pulled = _unround(g, x, s, z, dtype, saturates)
     return pulled, lambda: _collect(-pulled * x / s, scale, axis, block_size), None
 
 
@@ -58,22 +61,22 @@ def ConvInteger(g, y, x, w, x_zero_point=None, w_zero_point=None, **window):
 
 
 @quantization
-def QLinearMatMul(g, y, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
+def QLinearMatMul(g, y, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point, *, saturates=True):
     """b's scale may go by columns."""
     sa, sb = cast(a_scale, g), cast(b_scale, g)
     real_a, real_b = _real(a, a_zero_point, g) * sa, _real(b, b_zero_point, g) * sb
     exact = real_a @ real_b
-    da, db = MatMul(_unround(g, exact, y_scale, y_zero_point), exact, real_a, real_b)
+    da, db = MatMul(_unround(g, exact, y_scale, y_zero_point, y_zero_point.dtype, saturates), exact, real_a, real_b)
     return lambda: da() * sa, None, None, lambda: db() * sb, None, None, None, None
 
 
 @quantization
-def QLinearConv(g, y, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b=None, **window):
+def QLinearConv(g, y, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b=None, *, saturates=True, **window):
     sx, sw = cast(x_scale, g), cast(_per_kernel(w_scale, w), g)
     real_x, real_w = _real(x, x_zero_point, g) * sx, _real(w, _per_kernel(w_zero_point, w), g) * sw
     real_b = None if b is None else cast(b, g) * sx * cast(w_scale, g)
     exact = op.Conv(real_x, real_w, real_b, **window)
-    dx, dw, *_ = Conv(_unround(g, exact, y_scale, y_zero_point), exact, real_x, real_w, **window)
+    dx, dw, *_ = Conv(_unround(g, exact, y_scale, y_zero_point, y_zero_point.dtype, saturates), exact, real_x, real_w, **window)
     call = lambda d: d() if callable(d) else d
     return lambda: call(dx) * sx, None, None, lambda: call(dw) * sw, *[None] * 5
 
@@ -91,11 +94,13 @@ def _per_kernel(v: Var | None, w: Var) -> Var | None:
     return v if v is None or v.rank == 0 else op.Reshape(v, [-1] + [1] * (w.rank - 1))
 
 
-def _unround(g: Var, exact: Var, scale: Var, zero_point: Var) -> Var:
-    """Back through the rounding of an exact result to y."""
-    low, high = _limits(zero_point.dtype)
-    s, z = cast(scale, g), cast(zero_point, g)
-    return g * cast((exact >= (low - z) * s) & (exact <= (high - z) * s), g) / s
+def _unround(g: Var, exact: Var, scale: Var, zero_point: Var | None, dtype: np.dtype, saturates: bool) -> Var:
+    """Back through the rounding of an exact result to a type, where it saturates and where that counts."""
+    if saturates:
+        low, high = _limits(dtype)
+        s, z = cast(scale, exact), 0.0 if zero_point is None else cast(zero_point, exact)
+        g = g * cast((exact >= (low - z) * s) & (exact <= (high - z) * s), g)
+    return g / cast(scale, g)
 
 
 def _limits(dtype: np.dtype) -> tuple[float, float]:

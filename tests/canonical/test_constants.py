@@ -61,3 +61,24 @@ def test_a_large_constant_is_not_made_from_a_small_one():
         "g (float[N,1] x) => (float[N,600000] y) { z = Expand(one, big)\n y = MatMul(x, z) }", one=np.ones((1, 1), np.float32), big=np.array([1, 600000])
     )
     assert "Expand" in {n.op_type for n in rewritten(model, rewrites=["fold_constants"])[0].nodes}
+
+
+def test_quantised_weights_keep_their_scales():
+    """ONNX Runtime quantises a float weight between two scales anew, by one scale for all channels; nor does its quantised mean know dilations."""
+    model = parse(
+        """g (float[N,2,4,4] x) => (float[N,2,2,2] y) {
+            a = QuantizeLinear(x, scale, zero)
+            b = DequantizeLinear(a, scale, zero)
+            k = DequantizeLinear<axis = 0>(w, scales)
+            c = Conv<pads = [1,1,1,1]>(b, k)
+            d = QuantizeLinear(c, scale, zero)
+            e = DequantizeLinear(d, scale, zero)
+            m = AveragePool<kernel_shape = [2,2], strides = [2,2]>(e)
+            f = QuantizeLinear(m, scale, zero)
+            y = DequantizeLinear(f, scale, zero) }""",
+        w=np.random.default_rng(0).integers(-127, 128, (2, 2, 3, 3), np.int8),
+        scale=np.float32(0.02),
+        zero=np.uint8(128),
+        scales=np.float32([0.0001, 0.004]),
+    )
+    assert "k" not in unchanged(model, {"x": draw(3, 2, 4, 4)}).constants

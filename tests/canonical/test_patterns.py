@@ -25,7 +25,7 @@ NUMBERS = {
 }
 
 SPELLINGS = {
-    "Swish": ["s = Sigmoid(x)\n y = Mul(x, s)", "s = Sigmoid(x)\n y = Mul(s, x)"],
+    "Swish": ["s = Sigmoid(x)\n y = Mul(x, s)", "s = Sigmoid(x)\n y = Mul(s, x)", "k = Mul(x, half)\n s = Sigmoid(k)\n y = Mul(x, s)"],
     "HardSwish": [
         "s = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x)\n y = Mul(x, s)",
         "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",

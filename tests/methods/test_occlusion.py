@@ -91,8 +91,7 @@ def test_several_inputs_one_after_the_other_and_one_for_the_whole_batch():
     w = draw(3, 4, seed=70).astype(float)
     f = lambda a, b: (np.tanh(a @ w) * b * 0.5)[:, 2]
     got = onnxplain.explain(two_inputs(), feeds, "occlusion", target=2, wrt=["a", "b"], window={"a": 2, "b": 3}).attributions
-    for name, other, score in (("a", "b", lambda a: f(a, feeds["b"])), ("b", "a", lambda b: f(feeds["a"], b))):
-        width = {"a": 2, "b": 3}[name]
+    for name, width, score in (("a", 2, lambda a: f(a, feeds["b"])), ("b", 3, lambda b: f(feeds["a"], b))):
         np.testing.assert_allclose(got[name], slid(score, feeds[name], (1,), (width,), (width,)), atol=1e-6)
     shared = onnxplain.explain(two_inputs(), {**feeds, "rate": np.float32(2)}, "feature_ablation", target=2, wrt="rate", baseline=1.0)
     np.testing.assert_allclose(shared.attribution, 2 * f(feeds["a"], feeds["b"]).sum(), rtol=1e-5)

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from harness import apart, case, fed, x
+from harness import Varied, apart, case, fed, x
 
 CASES = {}
 
@@ -37,6 +37,8 @@ rows(
 for auto in ("SAME_UPPER", "SAME_LOWER", "VALID"):
     rows(case("MaxPool", apart(1, 2, 6, 5), reference=False, step=1e-3, rtol=5e-3, kernel_shape=[3, 2], auto_pad=auto))
     rows(case("AveragePool", x(1, 2, 6, 5), reference=False, step=0.5, kernel_shape=[3, 2], auto_pad=auto))
+negative = Varied((1, 2, 6, 5), -2, -1, spread=True)  # padding is no zero
+rows(case("MaxPool", negative, reference=False, step=1e-3, rtol=5e-3, kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER"))
 for s in ((2, 3, 4), (2, 3, 4, 5), (1, 2, 2, 3, 2)):
     rows(
         case("GlobalAveragePool", x(*s)),

@@ -11,23 +11,25 @@ T, N, FEATURES, H = 4, 3, 2, 3
 CASES = {}
 
 
-def add(name, op_type, *, given="", outputs=None, lens=None, activations=None, tolerance=2e-3, scale=1.0, **attributes):
-    """`given` names optional inputs: b(ias), h, c (initial states), p(eepholes)."""
-    rng = np.random.default_rng(len(CASES))
+def drawn(op_type, rng, *, sizes=(T, N, FEATURES, H), given="", outputs=None, lens=None, activations=None, tolerance=2e-3, scale=1.0, **attributes):
+    """A case with random weights. `given` names optional inputs: b(ias), h, c (initial states), p(eepholes)."""
+    time, batch, features, hidden = sizes
     f32 = lambda *shape: (scale * rng.standard_normal(shape)).astype(np.float32)
     d, n = 2 if attributes.get("direction") == "bidirectional" else 1, GATES[op_type]
     by_batch = attributes.get("layout", 0)
-    x, state = ((N, T, FEATURES), (N, d, H)) if by_batch else ((T, N, FEATURES), (d, N, H))
-    inputs = [f32(*x), f32(d, n * H, FEATURES), f32(d, n * H, H), f32(d, 2 * n * H) if "b" in given else None]
+    x, state = ((batch, time, features), (batch, d, hidden)) if by_batch else ((time, batch, features), (d, batch, hidden))
+    inputs = [f32(*x), f32(d, n * hidden, features), f32(d, n * hidden, hidden), f32(d, 2 * n * hidden) if "b" in given else None]
     inputs += [None if lens is None else np.array(lens, np.int32), f32(*state) if "h" in given else None]
     if op_type == "LSTM":
-        inputs += [f32(*state) if "c" in given else None, f32(d, 3 * H) if "p" in given else None]
+        inputs += [f32(*state) if "c" in given else None, f32(d, 3 * hidden) if "p" in given else None]
     outputs = outputs or ["Y", "Y_h", "Y_c"][: 3 if op_type == "LSTM" else 2]
     if activations:
         attributes["activations"] = activations * d
-    CASES[f"{op_type}-{name}"] = case(
-        op_type, *inputs, outputs=outputs, hidden_size=H, tolerance=tolerance, oracle=partial(recurrent, op_type, outputs), **attributes
-    )  # fmt: skip
+    return case(op_type, *inputs, outputs=outputs, hidden_size=hidden, tolerance=tolerance, oracle=partial(recurrent, op_type, outputs), **attributes)
+
+
+def add(name, op_type, **facts):
+    CASES[f"{op_type}-{name}"] = drawn(op_type, np.random.default_rng(len(CASES)), **facts)
 
 
 for op_type in GATES:

@@ -15,6 +15,12 @@ CASES = {
                 then_branch = t () => (float[N, 4] p) { q = Tanh(h) p = Mul(q, b) },
                 else_branch = e () => (float[N, 4] r) { k = Constant<value = float {0.5}>() s = Mul(h, h) r = Mul(s, k) }>
         }""",
+    "if-else-first": """<ir_version: 10, opset_import: ["": 21]>
+        g (bool c, float[N, 3] x, float[3, 4] w, float[3, 4] v) => (float[N, 4] y) {
+            y = If(c) <
+                else_branch = e () => (float[N, 4] r) { s = MatMul(x, v) r = Sin(s) },
+                then_branch = t () => (float[N, 4] p) { q = MatMul(x, w) p = Tanh(q) }>
+        }""",
     "if-nested": """<ir_version: 10, opset_import: ["": 21]>
         g (bool c, bool d, float[N, 3] x, float[3] b) => (float[N, 3] y, float[N, 3] z) {
             y, z = If(c) <
@@ -60,15 +66,58 @@ CASES = {
                 o = If(p) <then_branch = tb () => (float[3] u) { u = Mul(i, w) }, else_branch = eb () => (float[3] v) { v = Mul(i, i) }>
             }>(x)
         }""",
+    "scan-in-loop": """<ir_version: 10, opset_import: ["": 21]>
+        g (int64 m, bool c, float[N, 3] h0, float[T, N, 3] x, float[3] w) => (float[N, 3] h, float[R, T, N, 3] y) {
+            a = Tanh(x)
+            h, y = Loop(m, c, h0) <body = step (int64 i, bool ci, float[N, 3] s) => (bool co, float[N, 3] n, float[T, N, 3] o) {
+                co = Identity(ci)
+                n, o = Scan<num_scan_inputs = 1, body = cell (float[N, 3] t, float[N, 3] e) => (float[N, 3] u, float[N, 3] v) {
+                    p = Mul(e, w) q = Add(t, p) r = Mul(s, q) u = Sin(r) v = Mul(u, e)
+                }>(s, a)
+            }>
+        }""",
+    "loop-in-if": """<ir_version: 10, opset_import: ["": 21]>
+        g (bool c, int64 m, float[N, 3] x, float[3] w) => (float[N, 3] y) {
+            b = Mul(x, w)
+            y = If(c) <
+                then_branch = t () => (float[N, 3] p) {
+                    go = Constant<value = bool {1}>()
+                    p = Loop(m, go, x) <body = step (int64 i, bool ci, float[N, 3] h) => (bool co, float[N, 3] n) {
+                        co = Identity(ci) s = Sin(h) n = Add(s, b)
+                    }>
+                },
+                else_branch = e () => (float[N, 3] r) { r = Identity(b) }>
+        }""",
+    "scan-of-ranks": """<ir_version: 10, opset_import: ["": 21]>
+        g (float s0, float[3, 2] m0, float[T, 2] x, float[T] k) => (float s, float[3, 2] m, float[T, 3] y, float[T] z) {
+            s, m, y, z = Scan<num_scan_inputs = 2,
+                body = cell (float a, float[3, 2] b, float[2] i, float j) => (float an, float[3, 2] bn, float[3] o, float p) {
+                    q = Mul(b, i) bn = Sin(q) t = ReduceSum<keepdims = 0>(bn) an = Mul(t, j) o = MatMul(bn, i) p = Mul(a, an)
+                }>(s0, m0, x, k)
+        }""",
+    "loop-over-a-condition-inside": """<ir_version: 10, opset_import: ["": 21]>
+        g (int64 m, bool c, float[N, 3] x, float[3] w) => (float[N, 3] y, float[T, N] s) {
+            y, s = Loop(m, c, x) <body = step (int64 i, bool ci, float[N, 3] h) => (bool co, float[N, 3] n, float[N] o) {
+                co = Identity(ci) two = Constant<value = int64 {2}>() one = Constant<value = int64 {1}>() r = Mod(i, two) odd = Equal(r, one)
+                n = If(odd) <then_branch = t () => (float[N, 3] u) { u = Mul(h, w) }, else_branch = e () => (float[N, 3] v) { v = Sin(h) }>
+                last = Constant<value = int64[1] {1}>() o = ReduceSum<keepdims = 0>(n, last)
+            }>
+        }""",
 }
 SIZES = {"N": 2, "T": 4}
-FED = [("if", {"c": True}), ("if", {"c": False}), *(("if-nested", {"c": c, "d": d}) for c in (True, False) for d in (True, False))]
+FED = [(name, {"c": c}) for name in ("if", "if-else-first") for c in (True, False)] + [
+    *(("if-nested", {"c": c, "d": d}) for c in (True, False) for d in (True, False))
+]
 FED += [("loop", {"m": m, "c": True}) for m in (0, 1, 4)] + [
     ("loop", {"m": 3, "c": False}),
     ("loop-while", {"c": True}),
     ("scan", {}),
     ("scan-turned", {}),
     ("scan-stateless-if", {}),
+    ("scan-in-loop", {"m": 2, "c": True}),
+    *(("loop-in-if", {"c": c, "m": 3}) for c in (True, False)),
+    ("scan-of-ranks", {}),
+    ("loop-over-a-condition-inside", {"m": 4, "c": True}),
 ]
 
 
@@ -82,7 +131,8 @@ def test_vjp(name, fed):
     wrt = [i.name for i in model.graph.input if i.name not in fed]
     for i in model.graph.input:
         if i.name in wrt:
-            feeds[i.name] = rng.uniform(0.5, 1.5, [SIZES.get(d.dim_param, d.dim_value) for d in i.type.tensor_type.shape.dim]) * rng.choice([-1, 1])
+            shape = [SIZES.get(d.dim_param, d.dim_value) for d in i.type.tensor_type.shape.dim]
+            feeds[i.name] = np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1]))
     outputs = [o.name for o in model.graph.output if o.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     f = lambda **moved: wide.run(outputs, {**feeds, **moved})
     cotangents = [rng.standard_normal(v.shape) for v in f()]
@@ -94,7 +144,7 @@ def test_vjp(name, fed):
         for n, d in zip(wrt, got):
             assert d.shape == feeds[n].shape
             u, h = rng.standard_normal(d.shape), 1e-6
-            up, down = (f(**{n: feeds[n] + e * h * u}) for e in (1, -1))
+            up, down = (f(**{n: np.asarray(feeds[n] + e * h * u)}) for e in (1, -1))
             slope = sum(((up[k] - down[k]) * cotangents[k]).sum() for k in told) / (2 * h)
             assert abs((d * u).sum() - slope) < 1e-3 * (np.abs(d * u).sum() + 1e-2), f"by {n}"
 

@@ -25,6 +25,8 @@ TWICE = np.array([0, 0, 1])
         (case("ReduceProd", Fed(np.array([2, 0, 0])), keepdims=0), [0, 0, 0]),
         (case("ReduceL2", Fed(np.array([0, 0])), keepdims=0), [0, 0]),
         (case("Pow", Fed(np.array([0, 2])), np.array([0.0, 3.0])), [0, 12]),
+        (case("Unique", Fed(np.array([5, 2, 5, 2, 1]))), [1, 1, 0, 0, 1]),
+        (case("Unique", Fed(np.array([[1, 2], [3, 4], [1, 2]])), axis=0), [[1, 1], [1, 1], [0, 0]]),
         (case("Det", Fed(np.array([[1, 2], [2, 4]]))), [[4, -2], [-2, 1]]),
         (case("ScatterElements", Fed(np.array([2, 5])), TWICE, np.array([2.0, 1, 9]), reduction="max"), [0.5, 0]),
         (case("ScatterElements", np.array([2.0, 5]), TWICE, Fed(np.array([2, 1, 9])), reduction="max"), [0.5, 0, 1]),

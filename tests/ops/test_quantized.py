@@ -72,9 +72,43 @@ def test_integers_pass_pooling_and_concatenation():
     np.testing.assert_allclose(dx, want, rtol=1e-5)
 
 
-def test_rounding_alone_has_derivative_zero():
-    _, _, dx = pulled([helper.make_node("Round", ["x"], ["y"])], {}, rng.standard_normal((2, 3)).astype(f32), (2, 3))
-    assert not dx.any()
+def test_a_grid_written_out_is_the_same_grid():
+    """Scaled, rounded, clipped and scaled back, as fake quantisation is exported."""
+    x = np.array([-1.6, -1.4, 0.26, 0.9, 1.4, 1.6], f32)
+    nodes = [
+        helper.make_node("Div", ["x", "s"], ["v"]),
+        helper.make_node("Round", ["v"], ["r"]),
+        helper.make_node("Clip", ["r", "low", "high"], ["c"]),
+        helper.make_node("Mul", ["c", "s"], ["y"]),
+    ]
+    g, y, dx = pulled(nodes, {"s": f32(0.5), "low": f32(-3.5), "high": f32(2.5)}, x, x.shape)
+    np.testing.assert_allclose(y, [-1.5, -1.5, 0.5, 1, 1.25, 1.25], rtol=1e-6)
+    np.testing.assert_allclose(dx, g * [1, 1, 1, 1, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_the_explained_score_itself_does_not_saturate(integers):
+    """A certain answer, beyond what its grid can say, still has an explanation; a hidden value out of range passes nothing on."""
+    x, w = np.array([[0.5, 0.25]], f32), np.array([[100, -100], [3, 20]], np.int8)
+    c = {"sx": f32(0.01), "zx": np.uint8(0), "w": w, "sw": f32(0.1), "zw": np.int8(0), "sy": f32(0.01), "zy": np.uint8(0)}
+    middle = [helper.make_node("QLinearMatMul", ["q", "sx", "zx", "w", "sw", "zw", "sy", "zy"], ["r"])]
+    if not integers:
+        middle = [
+            helper.make_node("DequantizeLinear", ["q", "sx", "zx"], ["a"]),
+            helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["b"]),
+            helper.make_node("MatMul", ["a", "b"], ["v"]),
+            helper.make_node("QuantizeLinear", ["v", "sy", "zy"], ["r"]),
+        ]
+    ends = [helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["q"]), helper.make_node("DequantizeLinear", ["r", "sy", "zy"], ["logits"])]
+    nodes = [ends[0], *middle, ends[1], helper.make_node("Softmax", ["logits"], ["p"])]
+    nodes += [helper.make_node("QuantizeLinear", ["p", "sx", "zx"], ["pq"]), helper.make_node("DequantizeLinear", ["pq", "sx", "zx"], ["y"])]
+    info = lambda n: helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["N", 2])
+    weights = [numpy_helper.from_array(np.asarray(v), k) for k, v in c.items()]
+    graph = helper.make_graph([*nodes, helper.make_node("Neg", ["logits"], ["n"])], "g", [info("x")], [info("y"), info("n")], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    at_score = onnxplain.explain(model, x, "gradient", target=0)  # 5.075 on a grid that ends at 2.55, before the Softmax
+    np.testing.assert_allclose(at_score.attribution, [[10, 0.3]], rtol=1e-5)
+    assert not onnxplain.explain(model, x, "gradient", target=0, output="n").attribution.any()
 
 
 CONV = {"pads": [1, 1, 0, 0], "strides": [2, 1], "dilations": [1, 1], "kernel_shape": [2, 3], "group": 2}

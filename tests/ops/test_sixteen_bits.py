@@ -1,0 +1,44 @@
+"""Models of 16 bits: float16 in ONNX Runtime beside float32, bfloat16 (which its CPU provider lacks) by the types alone."""
+
+import importlib
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.defs
+import pytest
+from harness import session
+
+import onnxplain
+from onnxplain.tape import OPSET
+
+FAMILIES = ["elementwise", "gather", "interpolation", "linear", "movement", "normalization", "pooling", "reduction"]
+ROWS = {op_type: rows[0] for family in FAMILIES for op_type, rows in importlib.import_module(f"cases_{family}").CASES.items()}
+NO_FLOAT16 = {"Celu": "float32 only at opset 21", "Range": "no 16 bits at opset 21", "Cast": "the row says to what it casts"}
+NO_BFLOAT16 = {"Col2Im": "its VJP is a Conv, which opset 21 has not in bfloat16", "MeanVarianceNormalization": "ONNX defines it by a float32 constant"}
+BRAIN = [n for n in ROWS if any("tensor(bfloat16)" in t.allowed_type_strs for t in onnx.defs.get_schema(n, OPSET).type_constraints[:1])]
+
+
+@pytest.mark.parametrize("op_type", [n for n in ROWS if n not in NO_FLOAT16])
+def test_float16_agrees_with_float32(op_type):
+    c, rng = ROWS[op_type], np.random.default_rng(0)
+    varied, outputs = {k: v.astype(np.float16) for k, v in c.draw(rng).items()}, [f"y{k}" for k in c.seeded]
+    ys = session(c.model()).run(outputs, {**{k: v.astype(np.float32) for k, v in varied.items()}, **c.fed})
+    seeds = {f"grad_{n}": rng.standard_normal(y.shape).astype(np.float16) for n, y in zip(outputs, ys)}
+    pulled = {}
+    for dtype in (np.float32, np.float16):
+        model = onnxplain.vjp(c.model(dtype, [y.ndim for y in ys]), outputs, list(varied))
+        feeds = {k: v.astype(dtype) for k, v in (varied | seeds).items()}
+        pulled[dtype] = session(model).run([f"grad_{n}" for n in varied], feeds | c.fed)
+    for want, got in zip(pulled[np.float32], pulled[np.float16]):
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got, want, rtol=0, atol=5e-3 * max(1, np.abs(want).max(initial=0)))
+
+
+@pytest.mark.parametrize("op_type", [n for n in BRAIN if n not in NO_FLOAT16 | NO_BFLOAT16])
+def test_bfloat16_is_well_typed(op_type):
+    c = ROWS[op_type]
+    ys = session(c.model()).run([f"y{k}" for k in c.seeded], {k: v.astype(np.float32) for k, v in c.draw(np.random.default_rng(0)).items()} | c.fed)
+    built = onnxplain.vjp(c.model(ml_dtypes.bfloat16, [y.ndim for y in ys]))
+    onnx.checker.check_model(built, full_check=True)
+    assert {o.type.tensor_type.elem_type for o in built.graph.output if o.name.startswith("grad_")} == {onnx.TensorProto.BFLOAT16}
