@@ -13,7 +13,10 @@ from networks import Net, build
 
 import onnxplain
 from onnxplain import InputError
+from onnxplain.ops.shapes import cast
 from onnxplain.optimize import OPTIMIZATIONS, switched_off
+from onnxplain.session import Session
+from onnxplain.tape import Tape, Type
 
 X = draw(2, 3, 8, 8)
 
@@ -104,3 +107,19 @@ def test_onnx_runtime_sees_shapes_and_stays_in_its_blocked_layout(tmp_path):
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="unknown optimization 'steep_stp': did you mean 'steep_step'"), switched_off("steep_stp"):
         pass
+
+
+@pytest.mark.parametrize("op_type", ["Greater", "Less"])
+@pytest.mark.parametrize("threshold", [0.0, 6.0, -1.0, 0.1, 1e-20, -3e7, 1e30])
+def test_a_steep_step_is_exact_next_to_its_threshold(op_type, threshold):
+    c = np.float32(threshold)
+    x = np.array([-np.inf, -3e38, -7, c, np.nextafter(c, np.float32(np.inf)), np.nextafter(c, np.float32(-np.inf)), 0, 1e-30, 7, 3e38, np.inf], np.float32)
+    x = x[(np.abs(x) > 1e-37) | (x == 0)]  # the smallest numbers have no full precision
+    tape = Tape()
+    v = tape.input("x", Type.tensor(np.float32, ["N"]))
+    y = cast(v > c if op_type == "Greater" else v < c, v)
+    tape.reserve(["y"])
+    emitted = tape.build({"y": y})
+    assert next(n.op_type for n in emitted.proto.graph.node) == "HardSigmoid"
+    got = Session(emitted, ["CPUExecutionProvider"]).run({"x": x})["y"]
+    np.testing.assert_array_equal(got, x > c if op_type == "Greater" else x < c)

@@ -92,10 +92,9 @@ for _name, _derivative in (ACTIVATIONS | FUNCTIONS).items():
 
 @activation
 def Clip(g, y, x, low=None, high=None):
-    dx = g  # on the bounds themselves the slope is one, as in torch
-    for bound, inside in ((low, op.GreaterOrEqual), (high, op.LessOrEqual)):
-        if bound is not None:
-            dx = dx * cast(inside(x, bound), x)
+    # In terms of y, as for Relu: nothing passes on the bounds themselves.
+    dx = g if low is None else g * cast(y > low, y)
+    dx = dx if high is None else dx * cast(y < high, y)
 
     # Where the bounds cross, y is the upper one.
     def d_low():

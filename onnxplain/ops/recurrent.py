@@ -15,7 +15,7 @@ from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .registry import recurrent
 from .scans import accumulate, scan
-from .shapes import cast, dim, mT, shape_of, typed
+from .shapes import cast, dim, mT, reshape, shape_of, typed
 
 # ---- activations: z → the value a, and from (z, a) the slope; α and β where there are any ----
 
@@ -88,11 +88,10 @@ class Pass:
 
     def gates(self, count: int) -> list[Var]:
         """x·Wᵀ + h·Rᵀ + b, split."""
-        z = self.x @ mT(self.w)
-        if self.b is not None:
-            wb, rb = op.Split(self.b, num_outputs=2, axis=0, outputs=2)
-            z = z + (wb + rb)
-        z = z + self.before @ mT(self.r)
+        seen = op.Concat(self.x, self.before, axis=2)
+        bias = [op.Add(*op.Split(self.b, num_outputs=2, axis=0, outputs=2))] if self.b is not None else []
+        z = op.Gemm(reshape(seen, -1, dim(seen, 2)), op.Concat(self.w, self.r, axis=1), *bias, transB=1)
+        z = reshape(z, shape_of(seen, 0, 2), -1)
         return op.Split(z, num_outputs=count, axis=2, outputs=count)
 
     def valid(self, v: Var) -> Var:
@@ -129,7 +128,7 @@ def _rnn(k: Pass, acts: list[Activation]) -> tuple[list[Var], list[Var]]:
     def step(states, slices):
         (dh,), (gy, slope, *kept) = states, slices
         dz = dh * slope
-        return [op.Gemm(dz, k.r, gy + dh * kept[0] if kept else gy)], [dz]
+        return [dz @ k.r + (gy + dh * kept[0] if kept else gy)], [dz]
 
     (dh,), (dz,) = scan(step, [k.dh], [k.gy, slope, *([kept] if kept is not None else [])], reverse=True)
     return k.answer(dz, dz), [dh]
@@ -155,7 +154,7 @@ def _gru(k: Pass, acts: list[Activation], linear_before_reset: int) -> tuple[lis
 
         def step(states, slices):
             (dh,), (gy, through, kept) = states, slices
-            return [op.Gemm(op.Concat(dh, dh, dh, axis=1) * through, k.r, dh * kept + gy)], [dh]
+            return [(op.Concat(dh, dh, dh, axis=1) * through) @ k.r + (dh * kept + gy)], [dh]
 
         (dh0,), (dh,) = scan(step, [k.dh], [k.gy, through_r, kept], reverse=True)
         dh = op.Concat(dh, dh, dh, axis=2)
@@ -168,7 +167,7 @@ def _gru(k: Pass, acts: list[Activation], linear_before_reset: int) -> tuple[lis
         dn = dh * to_new
         reset = dn @ rn
         d_zr = op.Concat(dh, reset, axis=1) * to_zr
-        return [op.Gemm(d_zr, r_zr, dh * kept + reset * r + gy)], [d_zr, dn]
+        return [d_zr @ r_zr + (dh * kept + reset * r + gy)], [d_zr, dn]
 
     (dh0,), (d_zr, dn) = scan(step, [k.dh], [k.gy, to_zr, to_new, k.valid(r), kept], reverse=True)
     d = op.Concat(d_zr, dn, axis=2)
@@ -220,7 +219,7 @@ def _lstm(k: Pass, acts: list[Activation], c0: Var, gc: Var, p: Var | None, inpu
         (dh, dc), (gy, gates, to_c, keep, *over) = states, slices
         dc = dc + dh * to_c
         d = op.Concat(dc, dh, dc, dc, axis=1) * gates
-        return [op.Gemm(d, k.r, gy + dh * over[0] if over else gy), dc * keep], [d]
+        return [d @ k.r + (gy + dh * over[0] if over else gy), dc * keep], [d]
 
     over = k.kept(None)
     (dh0, dc0), (d,) = scan(back, [k.dh, gc], [k.gy, gates, k.valid(to_c), k.kept(keep), *([over] if over is not None else [])], reverse=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from ..tape import Type, Var, op
-from .shapes import dim
 
 Step = Callable[[Sequence[Var], Sequence[Var]], tuple[Sequence[Var], Sequence[Var]]]
 """From the carried values and this moment's slices to the next carried values and what to stack."""
@@ -34,16 +31,12 @@ def scan(step: Step, carried: Sequence[Var], scanned: Sequence[Var], *, reverse:
 
 
 def accumulate(first: Var, factor: Var, term: Var) -> Var:
-    """y₀ = first, yₜ = factorₜ ⊙ yₜ₋₁ + termₜ: [T + 1, …], in log₂ T rounds, each of which doubles how far back every moment reaches."""
-    y = op.Concat(op.Unsqueeze(first, [0]), term, axis=0)
-    factor = op.Concat(op.Unsqueeze(first * 0, [0]), factor, axis=0)
-    extent = dim(y, 0)
-    doubling = y.tape.constant(2 ** np.arange(40, dtype=np.int64))
+    """y₀ = first, yₜ = factorₜ ⊙ yₜ₋₁ + termₜ: [T + 1, …]."""
 
     def step(states, slices):
-        (y, factor), distance = states, op.Reshape(slices[0], [1])
-        earlier = lambda v: op.Pad(op.Slice(v, [0], extent - distance, [0]), op.Concat(distance, [0], axis=0), None, [0])
-        return [y + factor * earlier(y), factor * earlier(factor)], []
+        (y,), (factor, term) = states, slices
+        y = factor * y + term
+        return [y], [y]
 
-    (y, _), _ = scan(step, [y, factor], [op.Compress(doubling, doubling < extent)])
-    return y
+    _, (y,) = scan(step, [first], [factor, term])
+    return op.Concat(op.Unsqueeze(first, [0]), y, axis=0)
