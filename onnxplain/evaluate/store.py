@@ -1,0 +1,170 @@
+"""Rows in a file that survive a kill: what was measured is on the disk, whole rows or none, and is not measured again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..explanation import jsonable
+from ..files import replacing
+
+SETTINGS = "settings"
+"""The column with a digest of how a row was measured."""
+Row = dict[str, Any]
+
+
+def digest(settings: Any) -> str:
+    """A short digest of settings: what JSON can say, and arrays."""
+    exact = lambda v: [v.shape, hashlib.sha256(v.tobytes()).hexdigest()] if isinstance(v, np.ndarray) else jsonable(v)
+    return hashlib.sha256(json.dumps(settings, default=exact, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Store:
+    """Rows, told apart by their `keys`; in memory, or in a .csv or .parquet file that is taken up where it was left.
+
+    Rows are appended to the .csv as they come. A .parquet file is written when the work ends (which needs pyarrow); until then
+    they lie in a .csv beside it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, keys: Sequence[str], columns: Sequence[str]) -> None:
+        self.path = Path(path) if path is not None else None
+        self.keys, self.columns = tuple(keys), (*columns, SETTINGS)
+        self._rows: dict[tuple[str, ...], Row] = {}
+        self._file: io.FileIO | None = None
+        if self.path is not None:
+            self._open(self.path)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._journal not in (None, self.path) and kind is None:
+            self._write_parquet()
+
+    def has(self, settings: str, **key: Any) -> bool:
+        """Whether a row is there already.
+
+        Raises
+        ------
+        InputError
+            It was measured with other settings.
+        """
+        row = self._rows.get(self._key(key))
+        if row is not None and row[SETTINGS] != settings:
+            told = ", ".join(f"{k} {v}" for k, v in key.items())
+            raise InputError(f"{self.path} holds {told}, measured with another model or other parameters: name another file")
+        return row is not None
+
+    def add(self, rows: Iterable[Mapping[str, Any]], settings: str) -> None:
+        """Keep rows: when this returns they are on the disk."""
+        new = [{c: row.get(c) for c in self.columns} | {SETTINGS: settings} for row in rows]
+        if self._file is not None:
+            self._file.write(_lines(row.values() for row in new))
+            os.fsync(self._file.fileno())
+        self._rows.update({self._key(row): row for row in new})
+
+    def get(self, **key: Any) -> Row:
+        """One row, without its settings."""
+        return {k: v for k, v in self._rows[self._key(key)].items() if k != SETTINGS}
+
+    def _key(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(_cell(row[k]) for k in self.keys)
+
+    # ---- files ----
+
+    @property
+    def _journal(self) -> Path | None:
+        """The file that rows are appended to."""
+        if self.path is None or self.path.suffix == ".csv":
+            return self.path
+        return self.path.with_name(self.path.name + ".csv")
+
+    def _open(self, path: Path) -> None:
+        if path.suffix not in (".csv", ".parquet"):
+            raise InputError(f"cannot write {path}: results go to a .csv or .parquet file")
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: no such folder {path.parent}")
+        if path.suffix == ".parquet":
+            _parquet()
+            if path.is_file():
+                rows = _parquet().read_table(path).to_pylist()
+                if rows and set(rows[0]) != set(self.columns):
+                    raise InputError(f"cannot take up {path}: it holds something else; name another file")
+                self._take(rows)
+        journal = self._journal
+        assert journal is not None
+        try:
+            text = journal.read_bytes() if journal.is_file() else b""
+            header = write_csv([], self.columns)
+            if not text.startswith(header) and not header.startswith(text):
+                raise InputError("it holds something else")
+            whole = text[: text.rfind(b"\n") + 1] or header  # a row that was cut off is measured again
+            self._take(_read(whole))
+            self._file = open(journal, "r+b" if journal.is_file() else "w+b", buffering=0)  # noqa: SIM115  (closed on exit)
+            self._file.truncate(0 if whole is header else len(whole))
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(header if whole is header else b"")
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"cannot take up {journal}: {error}; name another file") from None
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        self._rows.update({self._key(row): row for row in rows})
+
+    def _write_parquet(self) -> None:
+        assert self.path is not None and self._journal is not None
+        parquet = _parquet()
+        import pyarrow
+
+        with replacing(self.path) as temporary:
+            parquet.write_table(pyarrow.Table.from_pylist(list(self._rows.values())), temporary)
+        self._journal.unlink()
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise InputError("a .parquet file needs pyarrow (pip install pyarrow); a .csv file needs nothing") from None
+    return parquet
+
+
+# ---- CSV: numbers and lists as JSON, so that they come back as they were ----
+
+NUMBERS = ("value", "depth", "at", "curve", "area")
+"""The columns that do not hold text."""
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> bytes:
+    """Rows as a table with a header; by default with all their columns."""
+    columns = columns or list(dict.fromkeys(c for row in rows for c in row))
+    return _lines([columns, *([row.get(c) for c in columns] for row in rows)])
+
+
+def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(v) for v in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    """A value on one line."""
+    if value is None:
+        return ""
+    return value.replace("\n", " ") if isinstance(value, str) else json.dumps(value, default=jsonable)
+
+
+def _read(text: bytes) -> list[Row]:
+    rows = csv.DictReader(io.StringIO(text.decode(), newline=""))
+    return [{k: (json.loads(v) if v else None) if k in NUMBERS else v for k, v in row.items()} for row in rows]
