@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -200,9 +201,12 @@ def is_half(v: Var) -> bool:
     return v.type.is_float and v.dtype.itemsize == 2
 
 
-def single(g: Var, f: Call) -> tuple[Var, Call]:
+def single(g: Var | Sequence[Cotangent], f: Call) -> tuple[Any, Call]:
     """What arrived and the call, in float32 where the node computes in 16 bits: these swallow stabilisers and small squares."""
-    return (cast(g, SINGLE), f.wide) if is_half(f.y) and not isinstance(f, Region) else (g, f)
+    if not is_half(f.y) or isinstance(f, Region):
+        return g, f
+    wide = [d if d is None else cast(d, SINGLE) for d in (g if isinstance(g, (tuple, list)) else [g])]
+    return wide if isinstance(g, (tuple, list)) else wide[0], f.wide
 
 
 Map = Callable[[Var], Var]

@@ -69,3 +69,13 @@ def test_a_quotient_beyond_the_range_of_16_bits_is_no_infinity():
     )
     got = onnxplain.explain(model, x, "lrp", composite="epsilon", epsilon=0, target=0).attribution
     np.testing.assert_allclose(got, x.astype(np.float64) * [1, -1] * 1e6, rtol=5e-3)
+
+
+def test_a_node_that_is_asked_at_several_outputs():
+    model = parse(
+        "g (float16[N,4] x) => (float16[N,2] y) { a = MatMul(x, w)\n b, c = Split<axis = 1>(a, sizes)\n y = Add(b, c) }",
+        w=np.eye(4, dtype=np.float16),
+        sizes=np.array([2, 2]),
+    )
+    got = onnxplain.explain(model, np.array([[1, 2, 3, 4]], np.float16), "lrp", composite="epsilon", target=1).attribution
+    np.testing.assert_allclose(got, [[0, 2, 0, 4]], atol=1e-2)
