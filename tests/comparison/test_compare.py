@@ -103,6 +103,10 @@ def test_tables_have_no_pictures_over_them():
     known = mlp()
     figure = compare(known.model, known.x[:2], ["gradient", "lrp"])
     assert len(figure.axes) == 4
+    figure.draw_without_rendering()
+    left = figure.axes[0]
+    assert left.get_ylabel() == "gradient"
+    assert not any(left.yaxis.label.get_window_extent().overlaps(t.get_window_extent()) for t in left.get_yticklabels())
     assert re.search(r"input 1\nclass \d \(\d+\.\d%\)\nscore ", "\n".join(texts(figure)))
 
 
@@ -127,6 +131,8 @@ def test_nothing_is_cut_off_or_overlaps(transpose):
 
 
 def test_refusals():
+    with pytest.raises(InputError, match="do not fit into one picture"):
+        compare(MODEL, np.repeat(X, 200, 0), ["gradient"])
     with pytest.raises(InputError, match="classes are compared for one input, got 2"):
         compare(MODEL, X, ["gradient"], targets=[1, 2])
     with pytest.raises(InputError, match="values are compared for one input, got 2"):
