@@ -16,9 +16,9 @@ from .registry import attribute, bypass, constant, is_op, new_constant, rewrite
 
 @rewrite
 def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """x·sigmoid(αx) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
+    """1/(1 + exp(−x)) is Sigmoid; x·sigmoid(αx) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
     for node in list(model.graph):
-        for recognise in (_swish, _gelu, _hard_swish):
+        for recognise in (_sigmoid, _swish, _gelu, _hard_swish):
             found = recognise(node)
             if found is not None:
                 op_type, x, attributes, inner = found
@@ -100,6 +100,17 @@ def _number(value: ir.Value | None) -> float | None:
 def _is(value: ir.Value | None, number: float) -> bool:
     got = _number(value)
     return got is not None and math.isclose(got, number, rel_tol=1e-3)
+
+
+def _sigmoid(node: ir.Node) -> Found | None:
+    total = node.inputs[1] if is_op(node, "Div") and _is(node.inputs[0], 1) else node.inputs[0] if is_op(node, "Reciprocal") else None
+    if total is not None and is_op(total.producer(), "Add"):
+        for power, one in _either(total.producer()):
+            if _is(one, 1) and is_op(power.producer(), "Exp"):
+                negated = power.producer().inputs[0]
+                if is_op(negated.producer(), "Neg"):
+                    return "Sigmoid", negated.producer().inputs[0], {}, [total, power, negated]
+    return None
 
 
 def _swish(node: ir.Node) -> Found | None:
