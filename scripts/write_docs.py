@@ -10,6 +10,7 @@ import onnx.defs
 import onnxplain
 from onnxplain.foreign import FORMULAS
 from onnxplain.ops import KINDS, OPS
+from onnxplain.optimize import OPTIMIZATIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from operator_coverage import facts
@@ -71,6 +72,10 @@ def foreign_list() -> str:
     return "\n".join(f"- `{domain}`: {', '.join(names)}" for domain, names in domains.items())
 
 
+def optimization_list() -> str:
+    return "\n".join(f"- `{name}`: {line}" for name, line in OPTIMIZATIONS.items())
+
+
 def method_table() -> str:
     return "\n".join(["| method | what |", "| --- | --- |", *(f"| `{name}` | {line} |" for name, line in onnxplain.methods().items())])
 
@@ -86,6 +91,7 @@ def method_pages() -> str:
 
 PAGES = {
     DOCS / "operators.md": {"kinds": kind_table, "operators": operator_table, "foreign": foreign_list},
+    DOCS / "speed.md": {"optimizations": optimization_list},
     DOCS / "methods.md": {"methods": method_table, "parameters": method_pages},
     DOCS.parent / "README.md": {"methods": method_table},
 }

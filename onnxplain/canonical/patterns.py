@@ -16,7 +16,7 @@ from .registry import attribute, bypass, constant, is_op, new_constant, rewrite
 
 @rewrite
 def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """1/(1 + exp(−x)) is Sigmoid; x·sigmoid(αx) is Swish; 0.5·x·(1 + erf(x/√2)) and its tanh form are Gelu; x·relu6(x + 3)/6 and x·hardsigmoid(x) are HardSwish."""
+    """Sigmoid is 1/(1 + exp(−x)), Swish x·sigmoid(αx), Gelu 0.5·x·(1 + erf(x/√2)) or its tanh form, HardSwish x·relu6(x + 3)/6 or x·hardsigmoid(x)."""
     for node in list(model.graph):
         for recognise in (_sigmoid, _swish, _gelu, _hard_swish):
             found = recognise(node)

@@ -33,8 +33,24 @@ class Builder:
     def dense(self, x: str, cin: int, cout: int) -> str:
         return self.node("Gemm", x, self.weight(cout, cin, scale=(2 / cin) ** 0.5), self.weight(cout, scale=0.01), transB=1)
 
-    def model(self, name: str, output: str, classes: int = 1000, size: int = 224) -> onnx.ModelProto:
-        inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, size, size])]
+    def token_dense(self, x: str, cin: int, cout: int) -> str:
+        """A dense layer for each token of [N, T, cin]."""
+        return self.node("Add", self.node("MatMul", x, self.weight(cin, cout, scale=cin**-0.5)), self.weight(cout, scale=0.01))
+
+    def array(self, values, dtype=np.int64) -> str:
+        name = f"c{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def batch_norm(self, x: str, c: int) -> str:
+        one, zero = (self.array(np.full(c, v), np.float32) for v in (1, 0))
+        return self.node("BatchNormalization", x, one, zero, zero, one)
+
+    def layer_norm(self, x: str, c: int) -> str:
+        return self.node("LayerNormalization", x, self.array(np.ones(c), np.float32), self.array(np.zeros(c), np.float32), axis=-1)
+
+    def model(self, name: str, output: str, classes: int = 1000, shape: tuple[int, ...] = (3, 224, 224)) -> onnx.ModelProto:
+        inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", *shape])]
         outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", classes])]
         graph = helper.make_graph(self.nodes, name, inputs, outputs, self.weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -89,4 +105,58 @@ def mobilenet_v2() -> onnx.ModelProto:
     return b.model("mobilenet_v2", b.dense(b.node("Flatten", b.node("GlobalAveragePool", x)), 1280, 1000))
 
 
-NETWORKS = {"vgg16": vgg16, "resnet50": resnet50, "mobilenet_v2": mobilenet_v2}
+def densenet121() -> onnx.ModelProto:
+    """Huang et al. 2017; batch normalisation stands before the convolutions."""
+    b = Builder()
+    before = lambda v, c: b.node("Relu", b.batch_norm(v, c))
+    x, c = before(b.conv("input", 3, 64, 7, 2), 64), 64
+    x = b.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for stage, depth in enumerate((6, 12, 24, 16)):
+        if stage:
+            x, c = b.node("AveragePool", b.conv(before(x, c), c, c // 2, 1), kernel_shape=[2, 2], strides=[2, 2]), c // 2
+        for _ in range(depth):
+            y = b.conv(before(x, c), c, 128, 1)
+            x, c = b.node("Concat", x, b.conv(before(y, 128), 128, 32, 3), axis=1), c + 32
+    return b.model("densenet121", b.dense(b.node("Flatten", b.node("GlobalAveragePool", before(x, c))), c, 1000))
+
+
+def vit(name: str, width: int, heads: int, depth: int = 12) -> onnx.ModelProto:
+    """Dosovitskiy et al. 2021, patches of 16 × 16; the class is read off the mean of the tokens."""
+    b, tokens = Builder(), 196
+    w = b.weight(width, 3, 16, 16, scale=768**-0.5)
+    x = b.node("Conv", "input", w, kernel_shape=[16, 16], strides=[16, 16])
+    x = b.node("Transpose", b.node("Reshape", x, b.array([0, width, tokens])), perm=[0, 2, 1])
+    x = b.node("Add", x, b.weight(tokens, width, scale=0.02))
+    apart, joined = b.array([0, tokens, heads, width // heads]), b.array([0, tokens, width])
+    scale, half, one, root = (b.array(v, np.float32) for v in ((width // heads) ** -0.5, 0.5, 1, 2**0.5))
+    for _ in range(depth):
+        y = b.layer_norm(x, width)
+        q, k, v = (b.node("Transpose", b.node("Reshape", b.token_dense(y, width, width), apart), perm=p) for p in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]))
+        y = b.node("MatMul", b.node("Softmax", b.node("Mul", b.node("MatMul", q, k), scale), axis=-1), v)
+        x = b.node("Add", x, b.token_dense(b.node("Reshape", b.node("Transpose", y, perm=[0, 2, 1, 3]), joined), width, width))
+        y = b.token_dense(b.layer_norm(x, width), width, 4 * width)
+        y = b.node("Mul", b.node("Mul", y, half), b.node("Add", b.node("Erf", b.node("Div", y, root)), one))
+        x = b.node("Add", x, b.token_dense(y, 4 * width, width))
+    return b.model(name, b.dense(b.node("ReduceMean", b.layer_norm(x, width), axes=[1], keepdims=0), width, 1000))
+
+
+def lstm() -> onnx.ModelProto:
+    """One layer of 256 units over 200 steps of 64 features; the class is read off the last state."""
+    b, features, hidden = Builder(), 64, 256
+    w, r = b.weight(1, 4 * hidden, features, scale=features**-0.5), b.weight(1, 4 * hidden, hidden, scale=hidden**-0.5)
+    x = b.node("Transpose", "input", perm=[1, 0, 2])
+    b.nodes.append(helper.make_node("LSTM", [x, w, r, b.weight(1, 8 * hidden, scale=0.01)], ["", "last"], name="lstm", hidden_size=hidden))
+    return b.model("lstm", b.dense(b.node("Squeeze", "last", b.array([0])), hidden, 10), 10, SHAPES["lstm"])
+
+
+NETWORKS = {
+    "vgg16": vgg16,
+    "resnet50": resnet50,
+    "mobilenet_v2": mobilenet_v2,
+    "densenet121": densenet121,
+    "vit_b16": lambda: vit("vit_b16", 768, 12),
+    "vit_s16": lambda: vit("vit_s16", 384, 6),
+    "lstm": lstm,
+}
+SHAPES = dict.fromkeys(NETWORKS, (3, 224, 224)) | {"lstm": (200, 64)}
+"""A sample's shape."""
