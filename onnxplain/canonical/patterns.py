@@ -108,8 +108,9 @@ def _sigmoid(node: ir.Node) -> Found | None:
         for power, one in _either(total.producer()):
             if _is(one, 1) and is_op(power.producer(), "Exp"):
                 negated = power.producer().inputs[0]
-                if is_op(negated.producer(), "Neg"):
-                    return "Sigmoid", negated.producer().inputs[0], {}, [total, power, negated]
+                x = negated.producer().inputs[0] if is_op(negated.producer(), "Neg") else None
+                if x is not None:
+                    return "Sigmoid", x, {}, [total, power, negated]
     return None
 
 
