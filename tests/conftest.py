@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from onnxplain import cli
+
+os.environ.setdefault("ONNXPLAIN_THREADS", "1")  # the models are small, and pytest-xdist has a process for each core
 
 
 @pytest.fixture

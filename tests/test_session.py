@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain import InputError, SessionError
-from onnxplain.session import Session, default_providers
+from onnxplain.session import Session, default_providers, options
 from onnxplain.tape import Tape, Type, op
 
 
@@ -46,3 +46,14 @@ def test_errors_are_one_line(capfd):
     broken.proto.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(SessionError, match="load"):
         Session(broken)
+
+
+def test_the_environment_says_how_many_threads(monkeypatch):
+    monkeypatch.setenv("ONNXPLAIN_THREADS", "3")
+    assert options().intra_op_num_threads == 3
+    monkeypatch.delenv("ONNXPLAIN_THREADS")
+    assert options().intra_op_num_threads == 0  # ONNX Runtime's choice: a thread for each core
+    for wrong in ("0", "two", "-1"):
+        monkeypatch.setenv("ONNXPLAIN_THREADS", wrong)
+        with pytest.raises(InputError, match=f"ONNXPLAIN_THREADS must be a positive integer, got '{wrong}'"):
+            options()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -37,7 +39,7 @@ class Builder:
         """A dense layer for each token of [N, T, cin]."""
         return self.node("Add", self.node("MatMul", x, self.weight(cin, cout, scale=cin**-0.5)), self.weight(cout, scale=0.01))
 
-    def array(self, values, dtype=np.int64) -> str:
+    def array(self, values: Any, dtype: Any = np.int64) -> str:
         name = f"c{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name

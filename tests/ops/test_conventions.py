@@ -15,7 +15,7 @@ TWICE = np.array([0, 0, 1])
     [
         (case("Relu", Fed(np.array([-1, 0, 2]))), [0, 0, 1]),
         (case("Abs", Fed(np.array([-1, 0, 2]))), [-1, 0, 1]),
-        (case("Clip", Fed(np.array([-2, -1, 0, 1, 2])), np.array(-1.0), np.array(1.0)), [0, 1, 1, 1, 0]),
+        (case("Clip", Fed(np.array([-2, -1, 0, 1, 2])), np.array(-1.0), np.array(1.0)), [0, 0, 1, 0, 0]),
         (case("HardSwish", Fed(np.array([-3, 3]))), [0, 1]),
         (case("Max", Fed(np.array([1, 2, 3])), np.array([2.0])), [0, 0.5, 1]),
         (case("MaxPool", Fed(np.array([[[1, 3, 3, 2]]])), kernel_shape=[4]), [[[0, 1, 0, 0]]]),
