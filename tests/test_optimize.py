@@ -62,7 +62,16 @@ def test_what_may_run_elsewhere_scatters_and_what_runs_here_unpools():
     assert emitted(pools(), saved=True)["ScatterElements"] == 2
 
 
-@pytest.mark.parametrize("options", [{"method": "gradient"}, {"method": "guided_backprop"}, {"method": "lrp", "composite": "epsilon_alpha2_beta1"}], ids=str)
+OPTIONS = [
+    {"method": "gradient"},
+    {"method": "guided_backprop"},
+    {"method": "lrp", "composite": "epsilon_alpha2_beta1"},
+    {"method": "integrated_gradients", "steps": 4},  # several points of each sample share the batch axis: shapes must not promise otherwise
+    {"method": "deepshap", "background": draw(3, 3, 16, 16, seed=1)},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o["method"])
 @pytest.mark.parametrize("name", [*OPTIMIZATIONS, None])
 def test_none_changes_a_number(options, name):
     x = draw(3, 3, 16, 16)

@@ -157,8 +157,10 @@ def _fitted(a: np.ndarray, x: np.ndarray, channels: tuple[int, ...], name: str) 
     return np.asarray(resize(a, wanted, order=1, mode="edge", anti_aliasing=False))
 
 
-def extent(x: np.ndarray) -> np.ndarray:
+def extent(x: np.ndarray, name: str) -> np.ndarray:
     """max − min of each sample, [N, 1, …]: what noise is relative to."""
+    if x.dtype.kind != "f":
+        raise InputError(f"noise needs floats, {name!r} has dtype {x.dtype}: measure at embeddings, with wrt=, or by another metric")
     axes = tuple(range(1, x.ndim))
     return x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
 

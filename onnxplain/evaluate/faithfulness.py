@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..tensors import Tensors
 from .case import Case, Units, extent
-from .metric import Curve, metric, positive
+from .metric import Curve, metric, not_negative, positive
 
 # ---- pixel flipping ----
 
@@ -26,6 +26,7 @@ def flipped(case: Case, *, most_relevant_first: bool, region: Any, steps: int, f
     at = np.unique(np.round(np.linspace(0, units.count, min(steps, units.count) + 1)).astype(int))
     points = case.replaced(units, fill)
     values = case.scores(len(at), lambda k: points(rank < at[k][:, None, None]))
+    values = np.where(np.isfinite(relevance).all(1), values, np.nan)  # nothing orders NaN
     if relative:
         values = (values - values[-1]) / (values[0] - values[-1])
     at = at / units.count
@@ -147,7 +148,8 @@ def infidelity(
     """
     if perturbation == "noise":
         positive(samples, "samples")
-        sigma = {n: scale * extent(x) for n, x in case.x.items()}
+        not_negative(scale, "scale")
+        sigma = {n: scale * extent(x, n) for n, x in case.x.items()}
         points = lambda steps: Tensors({n: x - sigma[n] * np.stack([case.drawn(x.shape[1:], k, salt=n) for k in steps]) for n, x in case.x.items()})
         count = int(samples)
     elif perturbation == "remove":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import choose
-from ..methods.base import array_for
+from ..methods.base import array_for, require
 from ..methods.perturbation import BASELINES, baseline_of
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ FILLS = (*BASELINES, *MADE)
 def fills_of(case: Case, given: Any) -> dict[str, Fill]:
     """The fill of each tensor."""
     each: dict[str, Any] = {n: array_for(given, n, "fill") for n in case.x}
-    for fill in each.values():
+    for name, fill in each.items():
         if isinstance(fill, str):
             choose("fill", fill, FILLS)
+            require(case.x[name].dtype.kind == "f", f"fill {fill!r} needs floats, {name!r} has dtype {case.x[name].dtype}: give a number")
     made = {n: isinstance(fill, str) and fill in MADE for n, fill in each.items()}
     values = baseline_of(case.probe, {n: 0.0 if made[n] else fill for n, fill in each.items()})
     return {n: MADE[each[n]](case, n) if made[n] else _constant(case.first(values[n], n)) for n in case.x}

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from .case import Case
-from .metric import metric
+from .metric import metric, not_negative
 
 
 @metric("box_ratio", better="higher")
@@ -35,13 +35,15 @@ def pointing_game(case: Case, *, tolerance: int = 0) -> np.ndarray:
     tolerance : int, default 0
         A miss by so many places counts as a hit (15 pixels in the paper).
     """
+    not_negative(tolerance, "tolerance")
     inside, relevance = _object(case), _map(case)
     if tolerance:
         from scipy.ndimage import distance_transform_edt
 
         inside = np.stack([np.asarray(distance_transform_edt(~i)) <= tolerance for i in inside])
     best = relevance.reshape(len(relevance), -1).argmax(1)
-    return np.take_along_axis(inside.reshape(len(inside), -1), best[:, None], 1)[:, 0].astype(float)
+    hit = np.take_along_axis(inside.reshape(len(inside), -1), best[:, None], 1)[:, 0]
+    return np.where(np.isfinite(relevance).all((1, 2)), hit, np.nan)
 
 
 @metric("relevance_mass", better="higher")
@@ -57,10 +59,11 @@ def relevance_mass(case: Case) -> np.ndarray:
 @metric("relevance_rank", better="higher")
 def relevance_rank(case: Case) -> np.ndarray:
     """The share of the K most relevant places that lie on the object, which has K (relevance rank accuracy, Arras et al. 2022)."""
-    inside = _object(case).reshape(len(case.score), -1)
-    order = np.argsort(-_map(case).reshape(inside.shape), axis=1, kind="stable")
+    inside, relevance = _object(case).reshape(len(case.score), -1), _map(case).reshape(len(case.score), -1)
+    order = np.argsort(-relevance, axis=1, kind="stable")
     best = np.arange(inside.shape[1]) < inside.sum(1, keepdims=True)
-    return (np.take_along_axis(inside, order, 1) & best).sum(1) / inside.sum(1)
+    share = (np.take_along_axis(inside, order, 1) & best).sum(1) / inside.sum(1)
+    return np.where(np.isfinite(relevance).all(1), share, np.nan)
 
 
 def _map(case: Case) -> np.ndarray:

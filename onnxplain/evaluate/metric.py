@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, choose
+from ..methods.perturbation import is_real
 
 if TYPE_CHECKING:
     from .case import Case
@@ -94,3 +95,9 @@ def positive(value: Any, what: str) -> None:
     """Refuse a parameter that is no positive integer."""
     if not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{what} must be a positive integer, got {value!r}")
+
+
+def not_negative(value: Any, what: str) -> None:
+    """Refuse a parameter that is no number, or less than 0."""
+    if not is_real(value) or not value >= 0:
+        raise InputError(f"{what} must be a number, not negative, got {value!r}")

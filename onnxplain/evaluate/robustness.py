@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tensors import Tensors
 from .case import Case, extent
-from .metric import metric, positive
+from .metric import metric, not_negative, positive
 
 
 @metric("max_sensitivity", better="lower")
@@ -24,9 +24,10 @@ def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> n
         Draws of y.
     """
     positive(samples, "samples")
+    not_negative(radius, "radius")
     size = np.linalg.norm(case.flat(case.a), axis=1)
     worst = np.zeros(len(size))
     for k in range(samples):
-        y = Tensors({n: x + radius * extent(x) * case.drawn(x.shape[1:], k, salt=n, uniform=True) for n, x in case.x.items()})
+        y = Tensors({n: x + radius * extent(x, n) * case.drawn(x.shape[1:], k, salt=n, uniform=True) for n, x in case.x.items()})
         worst = np.maximum(worst, np.linalg.norm(case.flat(case.at(y)) - case.flat(case.a), axis=1))
     return worst / size

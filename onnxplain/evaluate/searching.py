@@ -104,6 +104,8 @@ def search(model: Any, X: Any, methods: Mapping[str, Any], metric: Any = "deleti
     InputError
     """
     ((name, params),) = _one(metrics_of(metric)).items()
+    if not isinstance(methods, Mapping):
+        raise InputError(f"search: methods must be a dict name → values to try, got {methods!r}")
     candidates = {}
     for method, grid in methods.items():
         for chosen in _combinations(method, grid):

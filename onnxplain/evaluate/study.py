@@ -15,6 +15,7 @@ from ..explainer import Explainer
 from ..explanation import Explanation, jsonable
 from ..feeds import Arrays, batch_of, feeds_of
 from ..methods import METHODS, Method
+from ..methods.base import seed_fits
 from ..model import Model
 from ..tensors import Tensors
 from .baselines import BASELINES, Random
@@ -104,6 +105,7 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        seed_fits(self.seed)
         for key in self.options:
             choose("option", key, OPTIONS)
 

@@ -11,8 +11,8 @@ import numpy as np
 from ..question import Question
 from ..tensors import Tensors
 from .base import Method, one_of, require, seed_fits
-from .perturbation import Perturbation, count_fits
-from .segments import Game
+from .perturbation import Perturbation, count_fits, is_real, positive_if_given
+from .segments import Game, coalitions_of
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ class Lime(Perturbation, name="lime"):
         one_of(self.sampling, ("baseline", "quartiles", "gaussian"), "sampling")
         one_of(self.kernel, ("lime", "captum"), "kernel")
         one_of(self.surrogate, ("ridge", "lasso"), "surrogate")
-        require(self.kernel_width is None or self.kernel_width > 0, f"kernel_width must be positive, got {self.kernel_width!r}")
-        require(self.alpha >= 0, f"alpha must not be negative, got {self.alpha!r}")
+        columns = isinstance(self.categorical, Sequence) and all(isinstance(c, (int, np.integer)) for c in self.categorical)
+        require(columns, f"categorical must be the numbers of columns, got {self.categorical!r}")
+        positive_if_given(self.kernel_width, "kernel_width")
+        require(is_real(self.alpha) and self.alpha >= 0, f"alpha must be a number, not negative, got {self.alpha!r}")
         seed_fits(self.seed)
 
     def fit(self, question: Question, batches: Iterable[Mapping[str, np.ndarray]], providers: Sequence[Any] | None) -> Method:
@@ -102,14 +104,12 @@ class Lime(Perturbation, name="lime"):
         return game.told(values)
 
     def _coalitions(self, features: int) -> np.ndarray:
-        if self.coalitions is None:
-            z = np.random.default_rng(self.seed).integers(0, 2, [self.samples, features]).astype(float)
-            z[0] = 1
-            return z
-        given = np.asarray(self.coalitions, float)
-        fits = given.ndim == 2 and given.shape[1] == features and bool(np.isin(given, (0, 1)).all())
-        require(fits, f"coalitions must be zeros and ones [S, {features}], one column a feature; got shape {list(given.shape)}")
-        return given
+        if self.coalitions is not None:
+            return coalitions_of(self.coalitions, features)
+        # Feature by feature, so that a sample's own draws do not depend on how many features others of the batch have.
+        z = np.random.default_rng(self.seed).integers(0, 2, [features, self.samples]).T.astype(float)
+        z[0] = 1
+        return z
 
     def _around_table(self, f: Probe) -> Tensors:
         require(self.table is not None, f"lime with sampling={self.sampling!r} needs the training data: call fit(X) first")

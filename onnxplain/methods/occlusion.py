@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -77,7 +77,7 @@ def _cover(extent: int, window: int, stride: int) -> np.ndarray:
 
 def extents(value: int | Sequence[int], what: str) -> tuple[int, ...]:
     """A window or stride as positive integers."""
-    given = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
+    given = tuple(value) if isinstance(value, Iterable) else (value,)
     require(bool(given) and all(isinstance(v, (int, np.integer)) and v >= 1 for v in given), f"{what} must be positive integers, got {value!r}")
     return tuple(int(v) for v in given)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, choose
+from ..errors import choose
 from ..graph import Graph, Node
 from ..question import RESHAPING, SOFTMAXES
 from ..tape import Var, op
@@ -123,10 +123,7 @@ def baseline_for(f: Probe, name: str, given: Any) -> np.ndarray:
         made = BASELINES[choose("baseline", given, BASELINES)]
         require(x.dtype.kind == "f", f"baseline {given!r} needs floats, {name!r} has dtype {x.dtype}: give a number")
         return made(x, spatial_axes(x, f.question.axis(name)))
-    try:
-        array = np.asarray(given, np.float64)
-    except (ValueError, TypeError):
-        raise InputError(f"baseline for {name!r} must be numbers or one of {', '.join(BASELINES)}, got {str(given)[:80]!r}") from None
+    array = numbers(given, f"baseline for {name!r}", f"numbers or one of {', '.join(BASELINES)}").astype(np.float64)
     require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
     return fitting(f, name, array, "baseline").astype(x.dtype)
 
@@ -155,8 +152,22 @@ def count_fits(value: Any, what: str, least: int = 1) -> None:
     require(isinstance(value, (int, np.integer)) and bool(value >= least), f"{what} must be an integer of at least {least}, got {value!r}")
 
 
-def tolerance_fits(value: Any) -> None:
-    require(value is None or (isinstance(value, (int, float)) and value > 0), f"tolerance must be positive or None, got {value!r}")
+def is_real(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))
+
+
+def positive_if_given(value: Any, what: str) -> None:
+    require(value is None or (is_real(value) and value > 0), f"{what} must be positive or None, got {value!r}")
+
+
+def numbers(given: Any, what: str, wanted: str = "numbers") -> np.ndarray:
+    """A parameter as an array of numbers."""
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(str(given))
+    require(array.dtype.kind in "biuf", f"{what} must be {wanted}, got {str(given)[:80]!r}")
+    return array
 
 
 def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float | None) -> bool:

@@ -199,11 +199,11 @@ def scaled(map: Var, size: Var, how: str) -> Var:
 def resized(a: np.ndarray, size: Sequence[int], how: str) -> np.ndarray:
     """An array [..., *space] at other extents, as `scaled` does it."""
     for axis, new in zip(range(-len(size), 0), size):
-        a = np.moveaxis(np.tensordot(a, _reading(a.shape[axis], new, how).astype(a.dtype), (axis, 1)), -1, axis)
+        a = np.moveaxis(np.tensordot(a, reading(a.shape[axis], new, how).astype(a.dtype), (axis, 1)), -1, axis)
     return a
 
 
-def _reading(old: int, new: int, how: str) -> np.ndarray:
+def reading(old: int, new: int, how: str) -> np.ndarray:
     """How much of each old place every new one takes, [new, old]."""
     if how == "nearest":
         return np.eye(old)[np.arange(new) * old // new]

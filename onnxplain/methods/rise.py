@@ -12,7 +12,8 @@ import numpy as np
 
 from ..tensors import Tensors
 from .base import array_for, require, seed_fits
-from .perturbation import Perturbation, baseline_of, count_fits, placed, settled, spatial_axes, tolerance_fits
+from .perturbation import Perturbation, baseline_of, count_fits, is_real, placed, positive_if_given, settled, spatial_axes
+from .places import reading
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -54,8 +55,8 @@ class Rise(Perturbation, name="rise"):
 
     def __post_init__(self) -> None:
         count_fits(self.samples, "samples")
-        require(0 < self.density < 1, f"density must lie between 0 and 1, got {self.density!r}")
-        tolerance_fits(self.tolerance)
+        require(is_real(self.density) and 0 < self.density < 1, f"density must lie between 0 and 1, got {self.density!r}")
+        positive_if_given(self.tolerance, "tolerance")
         seed_fits(self.seed)
 
     def attribution(self, f: Probe) -> Tensors:
@@ -79,7 +80,7 @@ class Rise(Perturbation, name="rise"):
         x, axis = f.x[name], f.question.axis(name)
         axes = spatial_axes(x, axis)
         cells = array_for(self.cells, name, "cells")
-        cells = list(cells) if isinstance(cells, Sequence) else [cells] * len(axes)
+        cells = list(cells) if isinstance(cells, Sequence | np.ndarray) else [cells] * len(axes)
         require(len(cells) == len(axes), f"cells must be one number, or one for each of {len(axes)} axes of {name!r}; got {cells}")
         for c in cells:
             count_fits(c, "cells")
@@ -115,6 +116,4 @@ class _Draws:
 
 def _enlarging(cells: int, extent: int) -> np.ndarray:
     """What makes of cells, linearly, one cell more than a whole extent: [(cells + 1) · ⌈extent / cells⌉, cells]."""
-    size = (cells + 1) * -(-extent // cells)
-    places = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells))).astype(np.float32)
+    return reading(cells, (cells + 1) * -(-extent // cells), "linear").astype(np.float32)

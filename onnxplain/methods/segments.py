@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, choose
 from ..tensors import Tensors
 from .base import array_for, require
-from .perturbation import baseline_for, by_tensor, fitting, spatial_axes
+from .perturbation import baseline_for, by_tensor, count_fits, fitting, numbers, spatial_axes
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -53,6 +53,7 @@ def _tokens(x: np.ndarray, axis: int | None) -> np.ndarray:
 
 
 def _time(x: np.ndarray, axis: int | None, pieces: int = 10) -> np.ndarray:
+    count_fits(pieces, "pieces")
     own = [a for a in range(x.ndim) if a != axis]
     longest = max(own, key=lambda a: x.shape[a])
     return _shaped(np.arange(x.shape[longest]) * min(pieces, x.shape[longest]) // x.shape[longest], x, [longest])
@@ -206,11 +207,21 @@ def _ids(f: Probe, name: str, mask: Any) -> tuple[np.ndarray, bool]:
         segment = SEGMENTATIONS[choose("segmentation", str(options.pop("by")), SEGMENTATIONS)]
         try:
             return segment(x, axis, **options), True
-        except TypeError as error:
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
             raise InputError(f"mask={mask!r}: {error}") from None
-    array = np.asarray(mask)
+    array = numbers(mask, f"mask for {name!r}", "non-negative integers, the numbers of the groups")
     require(array.dtype.kind in "iu" and (array.size > 0) and array.min() >= 0, f"mask for {name!r} must hold non-negative integers, the numbers of the groups")
     return fitting(f, name, array, "mask").astype(np.int64), False
+
+
+def coalitions_of(given: Any, features: int) -> np.ndarray:
+    """The parameter `coalitions`, checked: float64 [S, features]."""
+    z = numbers(given, "coalitions", f"zeros and ones [S, {features}]").astype(np.float64)
+    fits = z.ndim == 2 and z.shape[1] == features and bool(np.isin(z, (0, 1)).all())
+    require(fits, f"coalitions must be zeros and ones [S, {features}], one column a feature; got shape {list(z.shape)}")
+    return z
 
 
 def _means(x: np.ndarray, ids: np.ndarray, axis: int | None) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..tensors import Tensors
 from .base import require, seed_fits
-from .perturbation import Perturbation, count_fits, settled, tolerance_fits
-from .segments import Game
+from .perturbation import Perturbation, count_fits, numbers, positive_if_given, settled
+from .segments import Game, coalitions_of
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -95,7 +95,7 @@ class ShapleySampling(_Shapley, name="shapley_sampling"):
 
     def __post_init__(self) -> None:
         count_fits(self.samples, "samples")
-        tolerance_fits(self.tolerance)
+        positive_if_given(self.tolerance, "tolerance")
         seed_fits(self.seed)
 
     def values(self, game: Game, empty: np.ndarray) -> np.ndarray:
@@ -121,8 +121,9 @@ class ShapleySampling(_Shapley, name="shapley_sampling"):
 
     def _orders(self, features: int) -> np.ndarray:
         if self.permutations is None:
-            return np.random.default_rng(self.seed).permuted(np.tile(np.arange(features), (self.samples, 1)), axis=1)
-        given = np.asarray(self.permutations)
+            # Feature by feature, so that a sample's own draws do not depend on how many features others of the batch have.
+            return np.random.default_rng(self.seed).random([features, self.samples]).argsort(0).T
+        given = numbers(self.permutations, "permutations")
         fits = given.ndim == 2 and given.dtype.kind in "iu" and given.shape[1] == features and bool((np.sort(given, 1) == np.arange(features)).all())
         require(fits, f"permutations must be [P, {features}], each row the numbers 0 to {features - 1}; got shape {list(given.shape)}")
         return given
@@ -189,10 +190,8 @@ class KernelShap(_Shapley, name="kernel_shap"):
         return np.concatenate([z, ~z])[: self.samples].astype(float), np.ones(self.samples)
 
     def _given(self, m: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-        given = np.asarray(self.coalitions, float)
-        weights = None if self.weights is None else np.asarray(self.weights, float)
-        fits = given.ndim == 2 and given.shape[1] == most and bool(np.isin(given, (0, 1)).all())
-        require(fits, f"coalitions must be zeros and ones [S, {most}], one column a feature; got shape {list(given.shape)}")
+        given = coalitions_of(self.coalitions, most)
+        weights = None if self.weights is None else numbers(self.weights, "weights").astype(np.float64)
         require(weights is None or (weights.shape == given.shape[:1] and bool((weights >= 0).all())), f"weights must be {len(given)} numbers, none negative")
         sizes = given[:, :m].sum(1).astype(int)
         proper = (sizes > 0) & (sizes < m)

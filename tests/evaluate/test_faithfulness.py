@@ -210,11 +210,30 @@ def test_completeness():
         ("deletion", {"fil": 0}, "unknown option 'fil'"),
         ("sensitivity_n", {"sizes": [7]}, "from 1 to the 6 units"),
         ("infidelity", {"perturbation": "shake"}, "perturbation must be"),
+        ("infidelity", {"scale": "a"}, "scale must be a number"),
+        ("max_sensitivity", {"radius": -1}, "radius must be a number, not negative"),
+        ("deletion", {"seed": -1}, "seed must be"),
     ],
 )
 def test_bad_parameters(metric, params, message):
     with pytest.raises(onnxplain.InputError, match=message):
         getattr(evaluate, metric)(LINEAR, X, "gradient", **params)
+
+
+@pytest.mark.parametrize(
+    ("metric", "params"), [("infidelity", {}), ("max_sensitivity", {}), ("deletion", {"fill": "noise"}), ("deletion", {"fill": "inpaint"})]
+)
+def test_noise_in_token_ids_is_refused(metric, params):
+    method = {"method": "occlusion", "window": 1}
+    with pytest.raises(onnxplain.InputError, match="needs floats, 'ids' has dtype int64"):
+        getattr(evaluate, metric)(tokens(), np.array([[1, 2, 3, 4]]), method, target=0, wrt="ids", **params)
+
+
+def test_nothing_orders_nan():
+    a = draw(5, 6)
+    a[2, 3] = np.nan
+    got = values(evaluate.deletion(LINEAR, X, {"a": a}, target=0))
+    assert np.flatnonzero(np.isnan(got)).tolist() == [2]
 
 
 def test_attributions_of_another_shape():

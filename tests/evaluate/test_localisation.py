@@ -50,6 +50,13 @@ def test_relevance_mass_and_rank():
     np.testing.assert_allclose(measured(evaluate.relevance_rank), ranks)
 
 
+@pytest.mark.parametrize("metric", [evaluate.pointing_game, evaluate.relevance_rank, evaluate.relevance_mass])
+def test_nothing_orders_nan(metric):
+    a = A.copy()
+    a[1, 0, 2, 3] = np.nan
+    assert np.flatnonzero(np.isnan(measured(metric, a))).tolist() == [1]
+
+
 @pytest.mark.parametrize(
     ("inside", "message"),
     [

@@ -52,6 +52,7 @@ def test_long_parameters_have_labels_of_their_own():
     ("grid", "metric", "message"),
     [
         ({}, "deletion_auc", "search needs a method or more"),
+        ("gradient", "deletion_auc", "methods must be a dict"),
         ({"lrp": {"epsilon": 3}}, "deletion_auc", "the values to try of lrp"),
         ({"smoothgrad": {"noise": [1]}, "gradient": {"samples": [3]}}, "deletion_auc", "unknown parameter of gradient 'samples'"),
         ({"gradient": {}}, ["deletion_auc", "sparseness"], "search goes by one metric"),

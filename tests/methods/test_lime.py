@@ -74,13 +74,16 @@ def test_groups_that_differ_and_pictures_in_superpixels():
     known = mlp()
     mask = np.array([[0, 0, 1], [0, 1, 1], [0, 1, 2], [3, 3, 3], [1, 0, 1]])
     got = onnxplain.explain(known.model, known.x, "lime", mask=mask, target=1, samples=30, seed=4).attribution
-    z = np.random.default_rng(4).integers(0, 2, (30, 3))
+    z = np.random.default_rng(4).integers(0, 2, (3, 30)).T
     z[0] = 1
     for n, x in enumerate(known.x.astype(float)):
         ids = np.unique(mask[n], return_inverse=True)[1]
         own = z[:, : ids.max() + 1]
         expected = ridge(own, cosine_weights(own, 0.25), known.forward(perturbed(x, own, ids, 0))[:, 1], 1.0)
         np.testing.assert_allclose(got[n], expected[ids], atol=1e-5)
+    for n, x in enumerate(known.x):  # a sample's numbers are its own, whatever else is in the batch
+        alone = onnxplain.explain(known.model, x[None], "lime", mask=mask[n], target=1, samples=30, seed=4).attribution
+        np.testing.assert_allclose(got[n], alone[0], atol=1e-6)
     model = parse("g (float[N,3,16,16] x) => (float[N,1] y) { y = ReduceMean<keepdims=0>(x, axes) }", axes=np.array([2, 3]))
     picture = 0.01 * draw(1, 3, 16, 16)
     picture[..., 8:] += 1
@@ -141,6 +144,10 @@ def test_a_column_that_never_changes():
         ({"surrogate": "tree"}, "surrogate"),
         ({"kernel_width": 0}, "kernel_width"),
         ({"alpha": -1}, "alpha"),
+        ({"alpha": "a"}, "alpha"),
+        ({"kernel_width": "a"}, "kernel_width"),
+        ({"categorical": 3}, "categorical"),
+        ({"coalitions": "a"}, "coalitions must be zeros and ones"),
         ({"samples": 1.5}, "samples"),
         ({"coalitions": [[0, 1]]}, "one column a feature"),
         ({"coalitions": [[0, 1, 2]]}, "zeros and ones"),

@@ -115,6 +115,7 @@ def test_a_tensor_inside_and_token_ids():
     [
         ({}, "window="),
         ({"window": 0}, "positive"),
+        ({"window": 1.5}, "positive"),
         ({"window": (2, 2)}, "same number"),
         ({"window": 2, "mode": "k"}, "mode"),
         ({"window": 2, "stride": (1, 1)}, "same number"),

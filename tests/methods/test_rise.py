@@ -122,7 +122,15 @@ def test_memory_is_bounded():
 
 
 @pytest.mark.parametrize(
-    ("params", "word"), [({"density": 0}, "density"), ({"cells": 0}, "cells"), ({"cells": (2, 2, 2)}, "cells"), ({"samples": 0}, "samples")]
+    ("params", "word"),
+    [
+        ({"density": 0}, "density"),
+        ({"density": "a"}, "density"),
+        ({"tolerance": "a"}, "tolerance"),
+        ({"cells": 0}, "cells"),
+        ({"cells": (2, 2, 2)}, "cells"),
+        ({"samples": 0}, "samples"),
+    ],
 )
 def test_wrong_parameters(params, word):
     with pytest.raises(InputError, match=word):

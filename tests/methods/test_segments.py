@@ -98,6 +98,8 @@ def test_the_mean_of_each_segment():
         ({"cells": 2}, "by"),
         ({"by": "time", "pieces": 2, "cells": 3}, "cells"),
         ({"by": "grid", "cells": 0}, "cells"),
+        ({"by": "time", "pieces": 0}, "pieces"),
+        ([[0, 1], [2]], "mask for 'x' must be non-negative integers"),
         (np.array([0.5, 1, 2]), "integers"),
         (np.array([0, -1, 2]), "non-negative"),
         (np.array([0, 1]), "broadcast"),

@@ -65,6 +65,19 @@ def test_groups_that_differ_from_sample_to_sample(method):
 
 
 @pytest.mark.parametrize("method", [*METHODS, "shapley_sampling"])
+def test_a_samples_numbers_are_its_own_whatever_else_is_in_the_batch(method):
+    known = mlp()
+    mask = np.array([[0, 0, 1], [0, 1, 1], [0, 1, 2], [3, 3, 3], [1, 0, 1]])
+    params = {"samples": 5, "target": 1}
+    if method == "exact_shapley":
+        del params["samples"]
+    together = onnxplain.explain(known.model, known.x, method, mask=mask, **params).attribution
+    for n, x in enumerate(known.x):
+        alone = onnxplain.explain(known.model, x[None], method, mask=mask[n], **params).attribution
+        np.testing.assert_allclose(together[n], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "shapley_sampling"])
 def test_completeness(method):
     known = cnn()
     for params in ({"mask": MASK}, {"mask": {"by": "grid", "cells": 3}, "baseline": "mean"}):
@@ -268,6 +281,9 @@ def test_too_many_features_for_a_linear_model():
         ("kernel_shap", {"coalitions": [[1, 0, 0, 0, 0]], "weights": [1, 2], "mask": MASK}, "1 numbers"),
         ("kernel_shap", {"weights": [1, 2]}, "coalitions= too"),
         ("kernel_shap", {"seed": -1}, "seed"),
+        ("kernel_shap", {"coalitions": [[1, 0], [1]], "mask": MASK}, "coalitions must be zeros and ones"),
+        ("kernel_shap", {"coalitions": [[1, 0, 0, 0, 0]], "weights": ["a"], "mask": MASK}, "weights must be numbers"),
+        ("shapley_sampling", {"tolerance": "a"}, "tolerance"),
     ],
 )
 def test_wrong_parameters(method, params, word):
