@@ -1,4 +1,4 @@
-"""The command line: `onnxplain inspect | explain | compile | compare | report | evaluate | bench | env`."""
+"""The command line: `onnxplain inspect | explain | fit | compile | compare | report | evaluate | bench | env`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_bench import command as bench
+from .cli_fit import command as fit
 from .comparison.cli import compare
 from .errors import InputError, OnnxplainError
 from .evaluate.cli import app as evaluate
@@ -31,6 +32,7 @@ app.add_typer(evaluate, name="evaluate")
 app.command()(compare)
 app.command()(report)
 app.command(name="bench")(bench)
+app.command(name="fit")(fit)
 
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="Method, or several with commas. Default: integrated_gradients.")]
 
@@ -79,6 +81,9 @@ def explain(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .pdf, .svg. Default: explanation.png; none with --save alone.")
     ] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers to this .npz file; with several methods, one file each.")] = None,
+    fit_to: Annotated[
+        list[Path] | None, typer.Option("--fit", metavar="FILE", help="Data that methods learn from first, such as pattern_net or lime; repeatable.")
+    ] = None,
     target: Target = None,
     param: Params = None,
     output: Output = None,
@@ -124,7 +129,10 @@ def explain(
     show_progress = sys.stderr.isatty() if progress is None else progress
     bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
     explanations = []
+    data = read(fit_to, loaded, preprocessing).feeds if fit_to else None
     for explainer in options.explainers(loaded, names, param, bound):
+        if data is not None and explainer.method.learns:
+            explainer.fit(data, progress=show_progress)
         explanations.append(explainer.explain(batch.feeds, chosen, progress=show_progress))
     _print_answers(explanations, batch.names, preprocessing.labels, output)
     if save is not None:

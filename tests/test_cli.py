@@ -29,7 +29,7 @@ def size(path):
 # ---- help ----
 
 
-@pytest.mark.parametrize("command", [[], ["inspect"], ["explain"], ["compile"], ["compare"], ["report"], ["env"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in ("inspect", "explain", "fit", "compile", "compare", "report", "bench", "env"))])
 def test_help_has_an_example(run, command):
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")
@@ -225,3 +225,33 @@ def test_a_bug_is_said_to_be_one(run, monkeypatch):
     monkeypatch.setenv("ONNXPLAIN_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli._run(["env"])
+
+
+# ---- fit ----
+
+
+def test_fit_writes_what_explain_takes(run, tmp_path):
+    code, out, err = run("fit", MODEL, THREE, FIVE, "-o", "p.npz", "-m", "pattern_net")
+    assert (code, err) == (0, "")
+    assert out.startswith("wrote p.npz with patterns of ")
+    for extra in (["-p", "patterns=@p.npz"], ["--fit", THREE, "--fit", FIVE]):
+        assert run("explain", MODEL, THREE, "-m", "pattern_net", *extra, "--save", "e.npz", "--target", 3)[0] == 0
+        got = onnxplain.Explanation.load(tmp_path / "e.npz")
+        x = got.inputs[next(iter(got.inputs))]
+        data = np.concatenate([x, onnxplain.Explanation.load(_saved(run, tmp_path, FIVE)).inputs[next(iter(got.inputs))]])
+        expected = onnxplain.Explainer(MODEL, "pattern_net").fit(data).explain(x, 3)
+        np.testing.assert_allclose(got.attribution, expected.attribution, atol=1e-5 * np.abs(expected.attribution).max())
+
+
+def _saved(run, tmp_path, picture):
+    run("explain", MODEL, picture, "-m", "gradient", "--save", "other.npz")
+    return tmp_path / "other.npz"
+
+
+def test_what_learns_nothing_is_refused(run):
+    code, out, err = run("fit", MODEL, THREE, "-o", "p.npz", "-m", "gradient")
+    assert (code, out) == (2, "")
+    assert "gradient learns nothing from data" in err
+    code, _, err = run("fit", MODEL, THREE, "-o", "nowhere/p.npz")
+    assert code == 2
+    assert "no such folder nowhere" in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -37,6 +38,14 @@ def test_python_blocks_run_in_order(page, folder):
         exec(compile(code, page, "exec"), scope)
 
 
+def test_the_notebook_runs(folder):
+    cells = json.loads((ROOT / "docs" / "example.ipynb").read_text(encoding="utf-8"))["cells"]
+    scope: dict = {}
+    for code in ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"):
+        exec(compile(code, "example.ipynb", "exec"), scope)
+    assert scope["attribution"].shape == scope["x"].shape
+
+
 def test_there_are_two_set_up_commands():
     commands = [line for block in blocks(README, "sh") for line in block.splitlines() if "venv" in line]
     assert len(commands) == 2
@@ -62,7 +71,7 @@ def test_shell_commands_run(command, folder):
 
 def test_every_command_is_shown():
     shown = {command.split()[1] for command in commands()}
-    assert shown == {c.name or c.callback.__name__ for c in cli.app.registered_commands}
+    assert shown == {c.name or c.callback.__name__ for c in cli.app.registered_commands} | {g.name for g in cli.app.registered_groups}
 
 
 @pytest.mark.parametrize("page", PAGES)

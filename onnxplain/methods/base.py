@@ -197,6 +197,11 @@ class Method:
         raise InputError(f"{self.name} learns nothing from data: call explain")
 
     @property
+    def learns(self) -> bool:
+        """Whether `fit` means anything for it."""
+        return type(self).fit is not Method.fit
+
+    @property
     def learned(self) -> Mapping[str, np.ndarray]:
         """What it learned, by name."""
         raise InputError(f"{self.name} learns nothing from data")

@@ -1,0 +1,52 @@
+"""The command line's `onnxplain fit`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import InputError
+from .flags import BatchSize, Inputs, ModelPath, NoFuse, Params, Progress, Providers
+
+
+def command(
+    model: ModelPath,
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The patterns to write, an .npz file.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="pattern_net or pattern_attribution.")] = "pattern_attribution",
+    param: Params = None,
+    no_fuse: NoFuse = False,
+    batch_size: BatchSize = None,
+    provider: Providers = None,
+    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of how images become inputs. Default: the .json beside the model.")] = None,
+    progress: Progress = None,
+) -> None:
+    """Learn the patterns of a model from data.
+
+    \b
+    Examples:
+      onnxplain fit models/digits.onnx models/digits/*.png -o patterns.npz
+      onnxplain explain models/digits.onnx models/digits/3.png -m pattern_attribution -p patterns=@patterns.npz
+    """
+    from . import options
+    from .inputs import read
+    from .methods.pattern import Patterns
+    from .model import load
+    from .preprocess import Preprocessing
+
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: no such folder {out.parent}")
+    loaded = load(model, fuse=not no_fuse)
+    (explainer, *others) = options.explainers(loaded, options.methods([method]), param, {"batch_size": batch_size, "providers": options.providers(provider)})
+    if others:
+        raise InputError("one method learns at a time: fit once for each")
+    preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess)
+    explainer.fit(read(inputs, loaded, preprocessing).feeds, progress=sys.stderr.isatty() if progress is None else progress)
+    patterns = explainer.patterns
+    if not isinstance(patterns, Patterns):
+        raise InputError(f"{method} keeps what it learns to itself: use `onnxplain explain --fit`")
+    patterns.save(out)
+    typer.echo(f"wrote {out} with patterns of {', '.join(patterns)}")
