@@ -12,18 +12,20 @@ from .registry import attribute, bypass, constant, is_op, names_parameter, new_c
 
 @rewrite
 def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """MatMul with a constant matrix plus a constant vector is one Gemm."""
+    """MatMul, or Gemm without a bias, with a constant matrix plus a constant vector is one Gemm."""
     for node in list(model.graph):
-        if not is_op(node, "MatMul") or _rank(node.inputs[0]) != 2 or _rank(node.inputs[1]) != 2 or not _is_weight(node.inputs[1]):
+        if not (is_op(node, "MatMul") or _unbiased(node)) or _rank(node.inputs[0]) != 2 or _rank(node.inputs[1]) != 2 or not _is_weight(node.inputs[1]):
             continue
         add = sole_user(node.outputs[0], keep)
         if not is_op(add, "Add"):
             continue
         value = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
-        bias, width = constant(value), node.inputs[1].shape[1]
+        transposed = attribute(node, "transB", 0) if node.op_type == "Gemm" else 0
+        bias, width = constant(value), node.inputs[1].shape[0 if transposed else 1]
         if bias is None or bias.ndim > 2 or (bias.ndim == 2 and bias.shape[0] != 1) or bias.ndim == 0 or bias.shape[-1] not in (1, width):
             continue
-        gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], name=node.name, num_outputs=1)
+        attributes = {k: a.value for k, a in node.attributes.items() if k != "beta"}
+        gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], attributes, name=node.name, num_outputs=1)
         gemm.outputs[0].type, gemm.outputs[0].shape, gemm.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{node.outputs[0].name}/gemm"
         model.graph.insert_before(add, gemm)
         log.append(f"matmul_add: {node.name or node.outputs[0].name} and its Add are one Gemm")
@@ -79,6 +81,14 @@ def _through(node: ir.Node, axis: int) -> int | None:
         new = {int(a) % whole for a in axes}
         return [a for a in range(whole) if a not in new][axis]
     return None
+
+
+def _unbiased(node: ir.Node) -> bool:
+    """Whether a node is a Gemm that adds nothing: JAX's exporter writes the bias as an Add behind it."""
+    if not is_op(node, "Gemm"):
+        return False
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    return given is None or attribute(node, "beta", 1.0) == 0 or ((bias := constant(given)) is not None and not bias.any())
 
 
 def _rank(value: ir.Value | None) -> int | None:

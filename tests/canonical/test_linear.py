@@ -19,6 +19,18 @@ def test_matmul_add(order, bias):
     assert kinds(unchanged(model, {"x": draw(2, 3)}, rewrites=["matmul_add"], keep=["m"])) == ["MatMul", "Add"]
 
 
+@pytest.mark.parametrize("given", ["", ", zero", ", c"], ids=["none", "zero", "beta 0"])
+@pytest.mark.parametrize(("attributes", "weight"), [("alpha = 0.5", (3, 4)), ("transB = 1", (4, 3))])
+def test_a_gemm_without_a_bias_takes_the_one_behind_it(given, attributes, weight):
+    beta = ", beta = 0.0" if given == ", c" else ""
+    text = f"g (float[N,3] x) => (float[N,4] y) {{ m = Gemm<{attributes}{beta}>(x, w{given})\n y = Add(m, b) }}"
+    extra = {", zero": {"zero": np.zeros(4, np.float32)}, ", c": {"c": draw(4, seed=1)}}.get(given, {})
+    graph = unchanged(parse(text, w=draw(*weight), b=draw(4), **extra), {"x": draw(2, 3)}, rewrites=["matmul_add"])
+    assert kinds(graph) == ["Gemm"]
+    graph = unchanged(parse(text.replace(", beta = 0.0", ""), w=draw(*weight), b=draw(4), zero=draw(4), c=draw(4)), {"x": draw(2, 3)}, rewrites=["matmul_add"])
+    assert kinds(graph) == (["Gemm"] if not given else ["Gemm", "Add"])  # it has a bias of its own
+
+
 @pytest.mark.parametrize(
     ("text", "weights"),
     [
