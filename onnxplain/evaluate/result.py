@@ -109,7 +109,7 @@ class Result:
     def to_pandas(self) -> Any:
         """The rows as a pandas.DataFrame, where pandas is installed."""
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports]  (optional)
         except ImportError:
             raise InputError("pandas is not installed (pip install pandas); .records and .to_csv need nothing") from None
         return pandas.DataFrame(self.records)

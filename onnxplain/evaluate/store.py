@@ -125,7 +125,7 @@ class Store:
     def _write_parquet(self) -> None:
         assert self.path is not None and self._journal is not None
         parquet = _parquet()
-        import pyarrow
+        import pyarrow  # pyright: ignore[reportMissingImports]  (optional)
 
         with replacing(self.path) as temporary:
             parquet.write_table(pyarrow.Table.from_pylist(list(self._rows.values())), temporary)
@@ -134,7 +134,7 @@ class Store:
 
 def _parquet() -> Any:
     try:
-        import pyarrow.parquet as parquet
+        import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]  (optional)
     except ImportError:
         raise InputError("a .parquet file needs pyarrow (pip install pyarrow); a .csv file needs nothing") from None
     return parquet
