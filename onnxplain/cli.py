@@ -15,6 +15,7 @@ from .cli_fit import command as fit
 from .comparison.cli import compare
 from .errors import InputError, OnnxplainError
 from .evaluate.cli import app as evaluate
+from .files import require_folder
 from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
 from .html_report.cli import report
 
@@ -126,7 +127,7 @@ def explain(
     batch = read(inputs, loaded, preprocessing)
     names = options.methods(method)
     chosen = options.targets(target, preprocessing.labels)
-    show_progress = sys.stderr.isatty() if progress is None else progress
+    show_progress = options.shown(progress)
     bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
     explanations = []
     data = read(fit_to, loaded, preprocessing).feeds if fit_to else None
@@ -197,8 +198,8 @@ def _check_writable(out: Path | None, save: Path | None) -> None:
     if save is not None and save.suffix != ".npz":
         raise InputError(f"--save {save}: wanted a name that ends in .npz")
     for path in (out, save):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: no such folder {path.parent}")
+        if path is not None:
+            require_folder(path)
     if out is not None:
         from .plot import check_name
 

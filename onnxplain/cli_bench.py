@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,8 @@ import typer
 
 from .bench import METHODS, bench, random_inputs
 from .errors import InputError
-from .flags import BatchSize, ModelPath, NoFuse, Output, Params, Progress, Providers, Wrt
+from .files import require_folder
+from .flags import BatchSize, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Wrt
 
 
 def command(
@@ -34,7 +34,7 @@ def command(
     no_fuse: NoFuse = False,
     batch_size: BatchSize = None,
     provider: Providers = None,
-    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of how images become inputs. Default: the .json beside the model.")] = None,
+    preprocess: Preprocess = None,
     progress: Progress = None,
 ) -> None:
     """Time methods on your model and machine: in forward passes, setup apart, with peak memory.
@@ -53,8 +53,8 @@ def command(
     from .preprocess import Preprocessing
 
     for path in (out, plot):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: no such folder {path.parent}")
+        if path is not None:
+            require_folder(path)
     if out is not None and out.suffix.lower() != ".csv":
         raise InputError(f"cannot write {out}: wanted a name that ends in .csv")
     if plot is not None:
@@ -70,7 +70,7 @@ def command(
     else:
         feeds = random_inputs(loaded, batch, _extents(dim or []), output)
     bound: dict[str, Any] = {"output": output, "wrt": wrt or None, "fuse": not no_fuse, "batch_size": batch_size, "providers": options.providers(provider)}
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = options.shown(progress)
     costs = bench(model, feeds, chosen, repeats=repeats, memory=memory, progress=shown, **bound)
     typer.echo(f"{model}, {', '.join(f'{n} {list(v.shape)}' for n, v in feeds.items())}; medians of {repeats} rounds")
     typer.echo(str(costs))

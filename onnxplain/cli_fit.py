@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .errors import InputError
-from .flags import BatchSize, Inputs, ModelPath, NoFuse, Params, Progress, Providers
+from .files import require_folder
+from .flags import BatchSize, Inputs, ModelPath, NoFuse, Params, Preprocess, Progress, Providers
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     no_fuse: NoFuse = False,
     batch_size: BatchSize = None,
     provider: Providers = None,
-    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of how images become inputs. Default: the .json beside the model.")] = None,
+    preprocess: Preprocess = None,
     progress: Progress = None,
 ) -> None:
     """Learn the patterns of a model from data.
@@ -37,14 +37,13 @@ def command(
     from .model import load
     from .preprocess import Preprocessing
 
-    if not out.parent.is_dir():
-        raise InputError(f"cannot write {out}: no such folder {out.parent}")
+    require_folder(out)
     loaded = load(model, fuse=not no_fuse)
     (explainer, *others) = options.explainers(loaded, options.methods([method]), param, {"batch_size": batch_size, "providers": options.providers(provider)})
     if others:
         raise InputError("one method learns at a time: fit once for each")
     preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess)
-    explainer.fit(read(inputs, loaded, preprocessing).feeds, progress=sys.stderr.isatty() if progress is None else progress)
+    explainer.fit(read(inputs, loaded, preprocessing).feeds, progress=options.shown(progress))
     patterns = explainer.patterns
     if not isinstance(patterns, Patterns):
         raise InputError(f"{method} keeps what it learns to itself: use `onnxplain explain --fit`")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -67,12 +66,7 @@ class Explainer:
     ) -> None:
         chosen = _method(method, params)
         self.source: Model = load(model, fuse=fuse)
-        question = Question.ask(self.source, output, chosen.where(wrt), keep=chosen.keep, default=chosen.attributed)
-        if chosen.differentiates:
-            question.require_vjps()
-        self._runner = Runner(question, chosen, providers, batch_size)
-        for line in self.method.warnings(self.question):
-            warnings.warn(line, stacklevel=2)
+        self._runner = Runner.bind(self.source, chosen, output, wrt, (), providers, batch_size)
 
     @property
     def question(self) -> Question:

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from .tape import Emitted
 
 
+def require_folder(path: Path) -> None:
+    """Refuse a file whose folder is missing: before the work that it is to hold."""
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: no such folder {path.parent}")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: no such folder {path.parent}")
+    require_folder(path)
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder")
     try:

@@ -37,4 +37,5 @@ Providers = Annotated[
 ]
 Labels = Annotated[str | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")]
 Channels = Annotated[str, typer.Option(metavar="NAME", help="Picture: sum, norm or max over an image's channels.")]
+Preprocess = Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of how images become inputs. Default: the .json beside the model.")]
 Progress = Annotated[bool | None, typer.Option("--progress/--no-progress", help="Show progress. Default: on a terminal.", show_default=False)]

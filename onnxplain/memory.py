@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from .methods import Average, Method
+from .methods import Method
 from .question import Question
 
 MOST = 32
@@ -24,7 +24,7 @@ def points_per_run(question: Question, feeds: Mapping[str, np.ndarray], method: 
         if t.shape is not None and t.dtype is not None:
             total += prod(int(known.get(d, 1)) if isinstance(d, str) else 1 if d is None else d for d in t.shape) * t.dtype.itemsize
     weights = sum(t.nbytes for t in question.graph.constants.values())
-    per_point = max(1, 3 * (total - weights)) * (method.points_inside if isinstance(method, Average) else 1)
+    per_point = max(1, 3 * (total - weights)) * method.points_inside
     return int(np.clip(free_memory() // 2 // per_point, 1, MOST))
 
 

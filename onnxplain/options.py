@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -101,6 +102,11 @@ def size(text: str | None) -> list[int] | None:
     if len(parts) > 2 or not all(p.strip().isdigit() for p in parts):
         raise InputError(f"--size {text!r}: wanted height and width, such as 224x224")
     return [int(p) for p in parts] * (3 - len(parts))
+
+
+def shown(progress: bool | None) -> bool:
+    """Whether progress is shown: on a terminal, where nobody says."""
+    return sys.stderr.isatty() if progress is None else progress
 
 
 def providers(given: list[str] | None) -> list[str] | None:

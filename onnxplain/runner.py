@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,14 @@ from .explanation import Explanation
 from .feeds import Arrays, batch_of, feeds_of
 from .memory import points_per_run
 from .methods import Average, Method, Perturbation
+from .model import Model
 from .probe import Probe
 from .question import Question
 from .session import Session, cpu_only
 from .tensors import Tensors
 from .write import DELTA, PROMISED, SCORE, SHAPE, TARGET, VALUE, Writer
+
+Wrt = str | Sequence[str] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,18 @@ class Runner:
         self.question, self.method, self.providers, self.batch_size = question, method, providers, batch_size
         self.writer = Writer(question, method, portable=not cpu_only(providers))
         self._sessions: dict[tuple[str, bool], Session] = {}
+
+    @classmethod
+    def bind(
+        cls, model: Model, method: Method, output: str | None, wrt: Wrt, keep: Iterable[str], providers: Sequence[Any] | None, batch_size: int | None
+    ) -> Runner:
+        """Ask a model the question of a method; `keep` are tensors that have to survive beside those which the method names."""
+        question = Question.ask(model, output, method.where(wrt), keep=[*method.keep, *keep], default=method.attributed)
+        if method.differentiates:
+            question.require_vjps()
+        for line in method.warnings(question):
+            warnings.warn(line, stacklevel=3)
+        return cls(question, method, providers, batch_size)
 
     def session(self, form: str, weighted: bool) -> Session:
         """The session of one form of the emitted model, made at its first use."""
@@ -87,7 +102,7 @@ class Runner:
         """How many points to run at once, each with all those that the inner method takes."""
         if self.batch_size is None:
             return points_per_run(self.question, feeds, self.method)
-        return max(1, self.batch_size // (self.method.points_inside if isinstance(self.method, Average) else 1))
+        return max(1, self.batch_size // self.method.points_inside)
 
     def _target(self, target: Any, n: int, feeds: Arrays) -> np.ndarray:
         """The target as the emitted models take it."""
@@ -110,8 +125,7 @@ class Runner:
     def explain(self, inputs: Any, target: Any, progress: bool) -> Explanation:
         """Explain a batch."""
         batch = self.batch(inputs, target)
-        points = self.method.points if isinstance(self.method, Average) else 1
-        with tqdm(total=batch.n * points, desc=self.method.name, unit="point", disable=not progress) as bar:
+        with tqdm(total=batch.n * self.method.points, desc=self.method.name, unit="point", disable=not progress) as bar:
             return self.run(batch, bar)
 
     def run(self, batch: Batch, bar: Any) -> Explanation:

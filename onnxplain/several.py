@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,9 +16,8 @@ from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays
 from .files import write_model
-from .methods import Average, Method, Perturbation, method
+from .methods import Average, Method, Perturbation, method_of
 from .model import Model, load
-from .question import Question
 from .runner import Batch, Runner
 from .session import Session
 from .tape import Emitted
@@ -56,16 +54,11 @@ class Explainers:
         chosen = _chosen(methods)
         self.source: Model = load(model, fuse=fuse)
         # One graph for all: every tensor that some method names survives in it.
-        named = {label: m.where(wrt) for label, m in chosen.items()}
-        keep = [t for label, m in chosen.items() for t in (*m.keep, *([named[label]] if isinstance(named[label], str) else named[label] or ()))]
+        named = [(m.keep, m.where(wrt)) for m in chosen.values()]
+        keep = [t for kept, where in named for t in (*kept, *([where] if isinstance(where, str) else where or ()))]
         self._runners: dict[str, Runner] = {}
         for label, m in chosen.items():
-            question = Question.ask(self.source, output, named[label], keep=keep, default=m.attributed)
-            if m.differentiates:
-                question.require_vjps()
-            self._runners[label] = Runner(question, m, providers, batch_size)
-            for line in m.warnings(question):
-                warnings.warn(line, stacklevel=2)
+            self._runners[label] = Runner.bind(self.source, m, output, wrt, keep, providers, batch_size)
         self.providers = providers
         self._sessions: dict[Any, Session] = {}
 
@@ -106,15 +99,15 @@ class Explainers:
         if not len(targets):
             raise InputError("targets is empty: wanted at least one target")
         found: dict[str, list[Explanation]] = {}
-        sweeps = sum(r.method.points if isinstance(r.method, Average) else 1 for r in self._runners.values())
+        sweeps = sum(r.method.points for r in self._runners.values())
         what = ", ".join(self.labels) if len(self.labels) < 3 else f"{len(self.labels)} methods"
         with tqdm(desc=what, unit="point", disable=not progress) as bar:
             for group in self._groups:
                 lead = self._runners[group[0]]
                 batches = [lead.batch(inputs, t) for t in targets]
                 bar.total = batches[0].n * len(targets) * sweeps
-                alone = isinstance(lead.method, (Average, Perturbation)) or lead.question.shared or len({b.weighted for b in batches}) > 1
-                found |= {label: [self._runners[label].run(b, bar) for b in batches] for label in group} if alone else self._jointly(group, batches, bar)
+                joint = _joins(lead) and len({b.weighted for b in batches}) == 1
+                found |= self._jointly(group, batches, bar) if joint else {label: [self._runners[label].run(b, bar) for b in batches] for label in group}
         return {label: found[label] for label in self.labels}
 
     @cached_property
@@ -122,8 +115,7 @@ class Explainers:
         """The labels, those together that one graph can answer."""
         groups: dict[Any, list[str]] = {}
         for label, r in self._runners.items():
-            alone = isinstance(r.method, (Average, Perturbation)) or r.question.shared
-            groups.setdefault(label if alone else (r.question.output, id(r.question.graph)), []).append(label)
+            groups.setdefault((r.question.output, id(r.question.graph)) if _joins(r) else label, []).append(label)
         return list(groups.values())
 
     def _jointly(self, group: list[str], batches: Sequence[Batch], bar: Any) -> dict[str, list[Explanation]]:
@@ -179,7 +171,12 @@ def _chosen(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, Method]:
     if isinstance(methods, str) or not len(methods):
         raise InputError(f"methods must be a list of names or a dict label → method, got {methods!r}")
     named = methods if isinstance(methods, Mapping) else dict(_labelled(methods))
-    return {label: _one(label, given) for label, given in named.items()}
+    return {label: method_of(given, what=label) for label, given in named.items()}
+
+
+def _joins(r: Runner) -> bool:
+    """Whether a method's one sweep can share a graph with others."""
+    return not isinstance(r.method, (Average, Perturbation)) and not r.question.shared
 
 
 def _labelled(methods: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -189,14 +186,3 @@ def _labelled(methods: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         name = given.name if isinstance(given, Method) else str(given.get("method", given)) if isinstance(given, Mapping) else str(given)
         seen[name] = seen.get(name, 0) + 1
         yield (name if seen[name] == 1 else f"{name} {seen[name]}"), given
-
-
-def _one(label: str, given: Any) -> Method:
-    if isinstance(given, Method):
-        return given
-    if isinstance(given, Mapping):
-        params = dict(given)
-        if "method" not in params:
-            raise InputError(f"the entry {label!r} lacks the key 'method': {given!r}")
-        return method(params.pop("method"), params)
-    return method(given, {})

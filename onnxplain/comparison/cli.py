@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import require_folder
 from ..flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
 from .compare import METHODS
 
@@ -75,8 +75,7 @@ def compare(
     from .case import Case
 
     check_name(out)
-    if not out.parent.is_dir():
-        raise InputError(f"cannot write {out}: no such folder {out.parent}")
+    require_folder(out)
     if sum(bool(given) for given in (models, classes, vary)) > 1:
         raise InputError("compare either models (--model), or classes (--class), or values (--vary)")
     paths, settings = [model, *(models or [])], preprocess or []
@@ -87,7 +86,7 @@ def compare(
     rows: list[Any] = [specs.varied(text) for text in vary or []] or specs.methods_of(method or METHODS, param)
     visuals = [specs.visual_of(part) for text in visual or [] for part in specs.split(text)] or None
     bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = options.shown(progress)
     read = partial(Case.read, files=inputs, labels=labels, fuse=not no_fuse, targets=target, channels=channels, bound=bound)
     with tqdm(zip(paths, settings or [None] * len(paths)), "reading", len(paths), leave=False, unit="model", disable=not shown) as bar:
         cases = [read(path, settings=s) for path, s in bar]

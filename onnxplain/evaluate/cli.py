@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ..errors import InputError, choose
+from ..files import require_folder
+from ..flags import BatchSize, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 
 METHODS = "integrated_gradients,input_x_gradient,lrp,random,sobel"
 
@@ -24,10 +25,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images, or .npy, .npz or .csv files.", show_default=False)]
-Target = Annotated[
-    list[str] | None, typer.Option("--target", "-t", metavar="CLASS", help="A number or a name from the labels; repeat it for one a sample. Default: the best.")
-]
 Probability = Annotated[bool, typer.Option("--probability", help="Ask for the explained class's probability instead of its score.")]
 Region = Annotated[int, typer.Option(metavar="N", help="Blocks of N places along each axis are replaced together.")]
 Steps = Annotated[int, typer.Option(metavar="N", help="In so many steps everything is replaced.")]
@@ -109,41 +106,35 @@ class Asked:
 
 
 def _asked(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.", show_default=False)],
+    model: ModelPath,
     method: Annotated[
         list[str] | None,
         typer.Option("--method", "-m", metavar="NAMES", help=f"Methods, with commas, random, magnitude, sobel or laplacian. Default: {METHODS}."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="KEY=VALUE", help="Parameter of the methods that have it; METHOD.KEY=VALUE for one. Repeatable."),
-    ] = None,
-    output: Annotated[str | None, typer.Option(metavar="TENSOR", help="The output to explain, or any tensor inside.")] = None,
-    wrt: Annotated[list[str] | None, typer.Option(metavar="TENSOR", help="The input to attribute to; repeatable. Default: the float inputs.")] = None,
-    no_fuse: Annotated[bool, typer.Option("--no-fuse", help="Keep batch normalisation as a layer of its own.")] = False,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: what fits into memory.")] = None,
-    provider: Annotated[list[str] | None, typer.Option("--provider", metavar="NAME", help="Where ONNX Runtime computes: cpu, cuda, …")] = None,
-    preprocess: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON that says how an image becomes an input. Default: the .json beside the model.")
-    ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")] = None,
+    param: Params = None,
+    output: Output = None,
+    wrt: Wrt = None,
+    no_fuse: NoFuse = False,
+    batch_size: BatchSize = None,
+    provider: Providers = None,
+    preprocess: Preprocess = None,
+    labels: Labels = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of everything that is drawn.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Rows go to this .csv or .parquet file; a run that was stopped goes on where it was.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the results: .png, .pdf, .svg.")] = None,
-    progress: Annotated[bool | None, typer.Option("--progress/--no-progress", help="Show progress. Default: on a terminal.", show_default=False)] = None,
+    progress: Progress = None,
 ) -> Asked:
     from .. import options
     from ..plot import check_name
 
     if plot is not None:
         check_name(plot)
-        if not plot.parent.is_dir():
-            raise InputError(f"cannot write {plot}: no such folder {plot.parent}")
+        require_folder(plot)
     names = list(dict.fromkeys(name.strip() for text in method or [] for name in text.split(",") if name.strip()))
     bound = {"output": output, "wrt": wrt or None, "fuse": not no_fuse, "batch_size": batch_size, "providers": options.providers(provider)}
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = options.shown(progress)
     return Asked(model, names, param, bound, preprocess, labels, seed, out, plot, shown)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..explanation import jsonable
-from ..files import replacing
+from ..files import replacing, require_folder
 
 SETTINGS = "settings"
 """The column with a digest of how a row was measured."""
@@ -94,8 +94,7 @@ class Store:
     def _open(self, path: Path) -> None:
         if path.suffix not in (".csv", ".parquet"):
             raise InputError(f"cannot write {path}: results go to a .csv or .parquet file")
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: no such folder {path.parent}")
+        require_folder(path)
         if path.suffix == ".parquet":
             _parquet()
             if path.is_file():

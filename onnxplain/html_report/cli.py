@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
-from ..flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
+from ..files import require_folder
+from ..flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 from .report import METHODS
 
 MethodSpecs = Annotated[
@@ -40,7 +40,7 @@ def report(
     no_fuse: NoFuse = False,
     batch_size: BatchSize = None,
     provider: Providers = None,
-    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of how images become inputs. Default: the .json beside the model.")] = None,
+    preprocess: Preprocess = None,
     labels: Labels = None,
     vocabulary: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Texts of token ids: JSON list or object token → id, or a text file with a token a line.")
@@ -62,15 +62,14 @@ def report(
     from ..files import replacing
     from .page import page
 
-    if not out.parent.is_dir():
-        raise InputError(f"cannot write {out}: no such folder {out.parent}")
+    require_folder(out)
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write {out}: wanted a name that ends in .html")
     rows = specs.methods_of(method or METHODS, param)
     words = None if vocabulary is None else _vocabulary(vocabulary)
     bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
     case = Case.read(model, inputs, preprocess, labels, not no_fuse, targets=target, channels=channels, bound=bound)
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = options.shown(progress)
     command = shlex.join(["onnxplain", *context.obj])
     text = page(case, rows, words, curves, title or f"Explanations of {case.name}", command, shown)
     with replacing(out) as temporary:

@@ -17,7 +17,7 @@ from . import (  # noqa: F401  (they fill METHODS)
     rise,
     shapley,
 )
-from .base import METHODS, Average, Method, Point, method
+from .base import METHODS, Average, Method, Point, method, method_of
 from .perturbation import Perturbation
 
-__all__ = ["METHODS", "Average", "Method", "Perturbation", "Point", "method"]
+__all__ = ["METHODS", "Average", "Method", "Perturbation", "Point", "method", "method_of"]

@@ -197,6 +197,16 @@ class Method:
         raise InputError(f"{self.name} learns nothing from data: call explain")
 
     @property
+    def points(self) -> int:
+        """How many points it takes for each sample."""
+        return 1
+
+    @property
+    def points_inside(self) -> int:
+        """How many more each of these takes."""
+        return 1
+
+    @property
     def learns(self) -> bool:
         """Whether `fit` means anything for it."""
         return type(self).fit is not Method.fit
@@ -243,6 +253,16 @@ def method(name: str, params: Mapping[str, Any]) -> Method:
     return cls(**params)
 
 
+def method_of(given: Any, params: Mapping[str, Any] | None = None, *, what: str) -> Method:
+    """A method that is given as itself, by name with `params`, or as a dict {"method": name, **params}."""
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, Mapping):
+        require("method" in given, f"{what}={dict(given)!r} lacks the key 'method'")
+        return method(given["method"], {k: v for k, v in given.items() if k != "method"})
+    return method(given, params or {})
+
+
 def require(condition: bool, message: str) -> None:
     """A parameter's check."""
     if not condition:
@@ -275,13 +295,7 @@ class Average(Method):
     @cached_property
     def wrapped(self) -> Method:
         """The inner method."""
-        if isinstance(self.inner, Method):
-            return self.inner
-        if isinstance(self.inner, Mapping):
-            params = dict(self.inner)
-            require("method" in params, f"inner={dict(self.inner)!r} lacks the key 'method'")
-            return method(params.pop("method"), params)
-        return method(self.inner, self.inner_params or {})
+        return method_of(self.inner, self.inner_params or {}, what="inner")
 
     @property
     def keep(self) -> list[str]:
@@ -305,7 +319,7 @@ class Average(Method):
     @property
     def points_inside(self) -> int:
         """How many points the inner method takes at each of these, all at once."""
-        return self.wrapped.points * self.wrapped.points_inside if isinstance(self.wrapped, Average) else 1
+        return self.wrapped.points * self.wrapped.points_inside
 
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """The numbers of some steps for some samples: arrays with the steps on axis 0."""
