@@ -1,19 +1,22 @@
 """Rewrites of what formulas write, for ONNX Runtime's sake: each has a name, can be switched off, and says what it gains.
 
 They apply while a graph is written, node by node: a rewrite gets the operator's operands and attributes and answers with a
-better value, or None. The model's own nodes are left as they are. Figures are of two CPU cores.
+better value, or None. The model's own nodes are left as they are, but that they may get further outputs: a MaxPool that is
+asked for its winners later is not run twice. Figures are of two CPU cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from .errors import choose
-from .ops.shapes import add_at
-from .tape import PEEPHOLES, SWITCHED_OFF, Var, op
+from .ops.shapes import add_at, same_shape, typed
+from .tape import PEEPHOLES, SWITCHED_OFF, Formula, Operand, Var, op
 
 OPTIMIZATIONS: dict[str, str] = {}
 """name → what it does and gains."""
@@ -44,19 +47,65 @@ def switched_off(*names: str) -> Iterator[None]:
 @optimization("Cast")
 def steep_step(v: Var, *, to: int) -> Var | None:
     """v > c or v < c as 1 or 0, c constant: a steep HardSigmoid, one kernel for two; a ReLU's mask takes 15 % less time, a ReLU6's half."""
-    made = v.tape.made.get(v.name)
-    if made is None or made[0] not in ("Greater", "Less") or to != 1:
+    compared = _meant(v)
+    if compared is None or compared.op_type not in ("Greater", "Less") or to != 1:
         return None
-    x, threshold = made[1]
-    if x is None or threshold is None or x.dtype != np.float32 or threshold.value is None or threshold.value.size != 1:
+    x, threshold = compared.operands
+    if not isinstance(x, Var) or not isinstance(threshold, Var) or x.dtype != np.float32 or threshold.value is None or threshold.value.size != 1:
         return None
-    c, side = np.float32(threshold.value.item()), 1.0 if made[0] == "Greater" else -1.0
+    c, side = np.float32(threshold.value.item()), 1.0 if compared.op_type == "Greater" else -1.0
     step = abs(np.nextafter(c, np.float32(side * np.inf)) - c)
     if not np.isfinite(c) or 0 < abs(c) < 1e-30:
         return None
     # A power of two times x, less as much of c, is exact next to c: the neighbour of c arrives at 1.
     steep = 3e38 if c == 0 else float(2.0 ** -np.floor(np.log2(step)))
-    return op.HardSigmoid(x, alpha=side * steep, beta=-side * steep * float(c))
+    mask = op.HardSigmoid(x, alpha=side * steep, beta=-side * steep * float(c))
+    x.tape.meant[mask.name] = Formula("Cast", [v], {"to": to})
+    return mask
+
+
+@optimization("HardSigmoid")
+def blocked_mask(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var | None:
+    """A mask made in the layout that convolutions leave their images in, by one that scales each channel: VGG16 spares a third of its reorders."""
+    if x.tape.portable or x.dtype != np.float32 or (alpha, beta) == (1, 0) or not _blocked(x):
+        return None
+    mask = op.HardSigmoid(_channelwise(x, alpha, beta), alpha=1.0, beta=0.0)
+    x.tape.blocked[mask.name] = True
+    return mask
+
+
+@optimization("Mul")
+def mask_before_unpooling(a: Operand, b: Operand) -> Var | None:
+    """What multiplies an unpooled map and is a function of the pooled one's cells is asked of the winners alone: a quarter of VGG16's largest masks."""
+    for spread, factor in ((a, b), (b, a)):
+        if isinstance(spread, Var) and isinstance(factor, Var) and (pooled := _unpooled(spread)) is not None:
+            g, winner, shape = pooled.operands
+            pool = _meant(winner)
+            if pool is not None and pool.op_type == "MaxPool" and (at := _moved(factor, pool.operands[0], pool)) is not None:
+                product = g.tape.emit("Mul", [g, at])  # as it is: MaxUnpool reads no blocks
+                return typed(op.MaxUnpool(product, winner, shape, **_attributes(pooled)), spread)
+    return None
+
+
+@optimization("Mul")
+def blocked_product(a: Operand, b: Operand) -> Var | None:
+    """A mask in the blocked layout brings there what it multiplies, and all that follows: ResNet50 spares 30 of 44 reorders."""
+    return None if (both := _both_blocked(a, b)) is None else op.Mul(*both)
+
+
+@optimization("Add")
+def blocked_sum(a: Operand, b: Operand) -> Var | None:
+    """The same where branches meet."""
+    return None if (both := _both_blocked(a, b)) is None else op.Add(*both)
+
+
+@optimization("Relu")
+def relu_before_unpooling(x: Operand) -> Var | None:
+    """What is zero between the winners needs no ReLU there: a quarter of the work with windows of 2 × 2."""
+    if (pooled := _unpooled(x)) is None:
+        return None
+    g, winner, shape = pooled.operands
+    return typed(op.MaxUnpool(op.Relu(g), winner, shape, **_attributes(pooled)), x)
 
 
 @optimization("ConvTranspose")
@@ -93,7 +142,79 @@ def scattered_unpool(g: Var, winner: Var, shape: Var, *, kernel_shape: Sequence[
     """CUDA and browsers have no MaxUnpool: what may run there scatters. On CPU alone MaxUnpool stays: 24 → 3.4 ms for VGG16's, batch 8."""
     if not g.tape.portable:
         return None
-    return add_at(op.Expand(g.tape.constant(0.0, g), shape), winner, g)
+    spread = add_at(op.Expand(g.tape.constant(0.0, g), shape), winner, g)
+    g.tape.meant[spread.name] = Formula("MaxUnpool", [g, winner, shape], {"kernel_shape": kernel_shape, "strides": strides, "pads": pads})
+    return spread
+
+
+# ---- what a value was asked for as ----
+
+ELEMENTWISE = ("Cast", "Greater", "Less", "HardSigmoid")
+"""What masks are made of."""
+BLOCKED = ("Relu", "Clip", "Add", "Mul", "BatchNormalization", "Concat")
+"""What ONNX Runtime computes in its blocked layout, as it does a convolution, if that is where the operands are."""
+BLOCK = 16
+"""Channels that lie together, at the most that processors have."""
+
+
+def _meant(v: Operand) -> Formula | None:
+    return v.tape.meant.get(v.name) if isinstance(v, Var) else None
+
+
+def _attributes(formula: Formula) -> dict[str, Any]:
+    """The attributes as Python values."""
+    if isinstance(formula.attributes, Mapping):
+        return dict(formula.attributes)
+    return {a.name: helper.get_attribute_value(a) for a in formula.attributes}
+
+
+def _unpooled(v: Operand) -> Formula | None:
+    """The MaxUnpool that a value is."""
+    formula = _meant(v)
+    return formula if formula is not None and formula.op_type == "MaxUnpool" else None
+
+
+def _moved(v: Var, x: Operand, to: Formula) -> Var | None:
+    """An elementwise function of x, as one of something else; None if v is no such function."""
+    if isinstance(x, Var) and v.name == x.name:
+        return getattr(op, to.op_type)(*to.operands, **_attributes(to))
+    formula = _meant(v)
+    if formula is None or formula.op_type not in ELEMENTWISE:
+        return None
+    first, *others = formula.operands
+    moved = _moved(first, x, to) if isinstance(first, Var) and all(isinstance(o, Var) and o.value is not None for o in others) else None
+    return None if moved is None else getattr(op, formula.op_type)(moved, *others, **_attributes(formula))
+
+
+def _blocked(x: Var) -> bool:
+    """Whether a convolution leaves x in ONNX Runtime's blocked layout, itself or through operators that keep it."""
+    known, formula = x.tape.blocked, _meant(x)
+    if x.name not in known:
+        known[x.name] = formula is not None and _image(x) and isinstance(x.shape[1], int) and x.shape[1] % BLOCK == 0 and _keeps_blocks(formula)
+    return known[x.name]
+
+
+def _both_blocked(a: Operand, b: Operand) -> list[Var] | None:
+    """Two images of one shape where one of them is in the blocked layout: both of them there."""
+    if not isinstance(a, Var) or not isinstance(b, Var) or a.tape.portable or a.dtype != np.float32 or not same_shape(a.type.shape, b.type.shape):
+        return None
+    return [v if _blocked(v) else _channelwise(v, 1.0, 0.0) for v in (a, b)] if _blocked(a) != _blocked(b) else None
+
+
+def _keeps_blocks(formula: Formula) -> bool:
+    images = [v for v in formula.operands if isinstance(v, Var) and _image(v)]
+    return formula.op_type == "Conv" or (formula.op_type in BLOCKED and bool(images) and all(map(_blocked, images)))
+
+
+def _image(v: Var) -> bool:
+    return v.type.shape is not None and v.rank == 4
+
+
+def _channelwise(x: Var, scale: float, shift: float) -> Var:
+    """scale · x + shift by a convolution, whose result is in the blocked layout."""
+    channels = int(x.shape[1] or 0)
+    kernel, bias = (x.tape.constant(np.full(shape, value, np.float32)) for shape, value in (([channels, 1, 1, 1], scale), ([channels], shift)))
+    return op.Conv(x, kernel, bias if shift else None, group=channels)
 
 
 def _unknown(g: Var) -> bool:

@@ -66,10 +66,10 @@ class Runner:
             warnings.warn(line, stacklevel=3)
         return cls(question, method, providers, batch_size)
 
-    def session(self, form: str, weighted: bool) -> Session:
-        """The session of one form of the emitted model, made at its first use."""
+    def session(self, form: str, weighted: bool, rows: int = 1) -> Session:
+        """The session of one form of the emitted model, made at its first use for runs of so many points."""
         if (form, weighted) not in self._sessions:
-            self._sessions[form, weighted] = Session(getattr(self.writer, form)(weighted), self.providers)
+            self._sessions[form, weighted] = Session(getattr(self.writer, form)(weighted), self.providers, rows)
         return self._sessions[form, weighted]
 
     # ---- what comes in ----
@@ -138,7 +138,7 @@ class Runner:
         if isinstance(self.method, Perturbation):
             return self._perturbed(part, rows, batch.per_run, bar)
         bar.update(len(rows))
-        return self.session("plain", batch.weighted).run(part | self.drawn(rows))
+        return self.session("plain", batch.weighted, batch.size).run(part | self.drawn(rows))
 
     def drawn(self, rows: range) -> Arrays:
         """What a method of one point says of some samples."""
@@ -175,11 +175,11 @@ class Runner:
         m, q = self.method, self.question
         assert isinstance(m, Average)
         weighted = weighs(part[self.writer.target_name])
-        forward = self.session("forward", weighted).run(part)
+        forward = self.session("forward", weighted, len(rows)).run(part)
         if not weighted:
             part = part | {self.writer.target_name: _squeezed(forward[TARGET])}
         shapes = {n: part[n].shape if n in part else tuple(forward.pop(f"{SHAPE}:{n}").tolist()) for n in q.wrt}
-        session, samples = self.session("piece", weighted), self.padded(rows)
+        session, samples = self.session("piece", weighted, per_run * m.points_inside), self.padded(rows)
         size = max(1, per_run // len(rows)) if q.folds else 1
         whole: list[Tensors] | None = None
         promised: np.ndarray | None = None
@@ -197,7 +197,7 @@ class Runner:
         if m.ends:
             drawn = m.draws(q, shapes, range(1), samples)
             ends = [drawn | {k: v[i : i + 1] for k, v in m.ends.items()} for i in (0, 1)]
-            first, last = (self.session("scores", weighted).run(part | self._draw(end))[SCORE] for end in ends)
+            first, last = (self.session("scores", weighted, len(rows)).run(part | self._draw(end))[SCORE] for end in ends)
             results[PROMISED] = last.astype(np.float64) - first
         return results
 
@@ -215,13 +215,13 @@ class Runner:
         """What asks the model at changes of these samples, and the model's own answers."""
         q, name = self.question, self.writer.target_name
         weighted = weighs(part[name])
-        answers = self.session("values", weighted).run(part)
+        answers = self.session("values", weighted, len(rows)).run(part)
         if not weighted:
             part = part | {name: _squeezed(answers[TARGET])}
         x = Tensors({k.removeprefix(f"{VALUE}:"): answers.pop(k) for k in list(answers) if k.startswith(f"{VALUE}:")})
         score = answers[SCORE].astype(np.float64)
         score = score.sum(keepdims=True) if q.shared else score
-        return Probe(q, x, score, self.padded(rows), part | x, lambda form: self.session(form, weighted), per_run, bar), answers
+        return Probe(q, x, score, self.padded(rows), part | x, lambda form: self.session(form, weighted, per_run), per_run, bar), answers
 
     def _draw(self, draws: Mapping[str, np.ndarray]) -> Arrays:
         dtype = self.question.graph.types[self.question.wrt[0]].dtype

@@ -124,7 +124,7 @@ class Explainers:
         lead, count, weighted = members[group[0]], len(batches), batches[0].weighted
         key = (tuple(group), count, weighted)
         if key not in self._sessions:
-            self._sessions[key] = Session(together({label: r.writer for label, r in members.items()}, weighted, count), self.providers)
+            self._sessions[key] = Session(together({label: r.writer for label, r in members.items()}, weighted, count), self.providers, batches[0].size)
         session, target = self._sessions[key], lead.writer.target_name
         pieces: dict[tuple[str, int], list[Arrays]] = {}
         for (rows, part), *others in zip(*(lead.parts(b) for b in batches)):

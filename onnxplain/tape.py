@@ -171,6 +171,7 @@ class _Op:
     def __getattr__(self, op_type: str):
         def emit(*inputs: Operand, outputs: int = 1, **attributes: Any) -> Any:
             tape = max((v.tape for v in inputs if isinstance(v, Var)), key=lambda t: t.depth)
+            attributes = {k: v for k, v in attributes.items() if v is not None}
             narrow = inputs[0] if op_type in SUMS_IN_FLOAT32 else None
             if isinstance(narrow, Var) and narrow.type.is_float and narrow.dtype.itemsize == 2:
                 wide = [tape.emit("Cast", [v], attributes={"to": onnx.TensorProto.FLOAT}) if isinstance(v, Var) and v.type.is_float else v for v in inputs]
@@ -194,6 +195,15 @@ SUMS_IN_FLOAT32 = {"ScatterElements", "ScatterND"}
 op = _Op()
 
 
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """What was asked for: an operator of operands, with attributes."""
+
+    op_type: str
+    operands: Sequence[Operand]
+    attributes: Mapping[str, Any] | Sequence[onnx.AttributeProto]
+
+
 @dataclass(eq=False)
 class Tape:
     """The graph being written."""
@@ -205,8 +215,10 @@ class Tape:
     reserved: set[str] = field(default_factory=set)
     portable: bool = True
     """Whether the graph may run elsewhere than on ONNX Runtime's CPU provider."""
-    made: dict[str, tuple[str, Sequence[Var | None]]] = field(default_factory=dict)
-    """What was written, by its output: the operator and its operands."""
+    meant: dict[str, Formula] = field(default_factory=dict)
+    """What every value was asked for as, by its name; what was written for it may be something better."""
+    blocked: dict[str, bool] = field(default_factory=dict)
+    """Whether ONNX Runtime holds an image in its blocked layout, as far as somebody asked."""
     shapes: dict[str, Type] = field(default_factory=dict)
     """The known types of what was written, better ones that formulas tell included."""
     outer: Tape | None = None
@@ -299,25 +311,27 @@ class Tape:
         if isinstance(attributes, Mapping):
             attributes = [helper.make_attribute(k, v) for k, v in sorted(attributes.items()) if v is not None]
         has_graph = any(a.HasField("g") or a.graphs for a in attributes)
-        key = (op_type, domain, arg_names, outputs, *(a.SerializeToString(deterministic=True) for a in attributes if not has_graph))
-        if has_graph or key not in self._memo:
-            wanted = names or [f"{op_type}_{len(self.nodes)}" + (f"_{k}" if k else "") for k in range(outputs)]
-            node = onnx.NodeProto(op_type=op_type, domain=domain, input=arg_names, output=[self.name(n) if n else "" for n in wanted])
+        key = (op_type, domain, arg_names, *sorted(a.SerializeToString(deterministic=True) for a in attributes if not has_graph))
+        known: tuple[Var, ...]
+        node, known = (None, ()) if has_graph else self._memo.get(key, (None, ()))
+        if node is None or not all(node.output):
+            known = ()
+            node = onnx.NodeProto(op_type=op_type, domain=domain, input=arg_names)
             node.attribute.extend(attributes)
             self.nodes.append(node)
-            self.made[node.output[0]] = op_type, args
+        if len(known) < outputs:  # a node that is there already gets further outputs
+            wanted = names or [f"{op_type}_{len(self.nodes)}" + (f"_{k}" if k else "") for k in range(outputs)]
+            node.output.extend(self.name(n) if n else "" for n in wanted[len(known) :])
             if types is None or any(t is None or t.shape is None for t, n in zip(types, node.output) if n):
                 inferred = self._infer(node, args)
                 types = [inferred.get(n) or (types[k] if types else None) for k, n in enumerate(node.output)]
-            self.shapes.update((n, t) for n, t in zip(node.output, types) if n and t)
+            new = [(n, t) for n, t in zip(node.output, types)][len(known) :]
+            self.shapes.update((n, t) for n, t in new if n and t)
+            self.meant.update((n, Formula(op_type, args, attributes)) for n, _ in new if n)
             unknown = Type(None, None, onnx.TypeProto())
-            self._memo[key if not has_graph else id(node)] = tuple(Var(self, n, t or unknown) for n, t in zip(node.output, types))
-            return self._unpack(self._memo[key if not has_graph else id(node)], outputs)
-        return self._unpack(self._memo[key], outputs)
-
-    @staticmethod
-    def _unpack(results: tuple[Var, ...], outputs: int) -> Any:
-        return results[0] if outputs == 1 else results
+            known = (*known, *(Var(self, n, t or unknown) for n, t in new))
+            self._memo[id(node) if has_graph else key] = node, known
+        return known[0] if outputs == 1 else known[:outputs]
 
     def _small_constant(self, name: str) -> onnx.TensorProto | None:
         return self._small.get(name) or (self.outer._small_constant(name) if self.outer is not None else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from contextlib import nullcontext
 
 import numpy as np
 import onnx
@@ -32,6 +33,17 @@ def pools():
     return n.model()
 
 
+def residual():
+    """Two residual blocks, one of them with a strided shortcut, ended by a global mean: neither's cotangent is a convolution's."""
+    n = Net(seed=5)
+    n.shape = ["N", 3, 16, 16]
+    h = n.relu_conv("x", 3, 16)
+    h = n.add("Relu", n.add("Add", n.conv(n.relu_conv(h, 16, 16), 16, 16), h))
+    h = n.add("Relu", n.add("Add", n.conv(n.relu_conv(h, 16, 16), 16, 16, strides=[2, 2]), n.conv(h, 16, 16, 1, strides=[2, 2])))
+    n.head(n.add("GlobalAveragePool", h), 16)
+    return n.model()
+
+
 def emitted(model, method="gradient", *, saved=False, **params) -> collections.Counter:
     explainer = onnxplain.Explainer(model, method, providers=["CPUExecutionProvider"], **params)
     proto = explainer.model if saved else explainer._runner.writer.plain(False).proto
@@ -42,18 +54,76 @@ WITH = {  # rewrite → operators that it brings, and those that it spares
     "steep_step": (["HardSigmoid"], ["Greater"]),
     "flipped_kernel": (["Slice"], ["ConvTranspose"]),
     "pointwise_spread": (["MatMul"], ["ConvTranspose"]),
+    "blocked_mask": (["Conv"], []),
+    "blocked_product": (["Conv"], []),
+    "blocked_sum": (["Conv"], []),
 }
 
 
 @pytest.mark.parametrize("name", WITH)
 def test_each_changes_what_is_written(name):
-    on = emitted(pools())
-    with switched_off(name):
-        off = emitted(pools())
+    model, others = (pools, []) if name != "blocked_sum" else (residual, ["blocked_product"])  # a product behind a sum would bring it there too
+    with switched_off(*others) if others else nullcontext():
+        on = emitted(model())
+    with switched_off(name, *others):
+        off = emitted(model())
     for op_type in WITH[name][0]:
         assert on[op_type] > off[op_type], op_type
     for op_type in WITH[name][1]:
         assert on[op_type] < off[op_type], op_type
+
+
+def nodes_of(model, method="gradient", **params) -> list[onnx.NodeProto]:
+    return list(onnxplain.Explainer(model, method, providers=["CPUExecutionProvider"], **params)._runner.writer.plain(False).proto.graph.node)
+
+
+@pytest.mark.parametrize(("name", "method"), [("mask_before_unpooling", "gradient"), ("relu_before_unpooling", "deconvnet")])
+def test_what_is_done_to_an_unpooled_map_is_done_to_its_winners(name, method):
+    def readers() -> set[str]:
+        nodes = nodes_of(pools(), method)
+        (unpooled,) = (n.output[0] for n in nodes if n.op_type == "MaxUnpool")
+        return {n.op_type for n in nodes if unpooled in n.input}
+
+    with switched_off("blocked_product"):
+        on = readers()
+    with switched_off("blocked_product", name):
+        off = readers()
+    assert on.isdisjoint(["Mul", "Relu"])
+    assert not off.isdisjoint(["Mul", "Relu"])
+
+
+def test_a_pool_that_is_asked_for_its_winners_runs_once():
+    assert emitted(pools())["MaxPool"] == 2
+    assert emitted(pools(), saved=True)["MaxPool"] == 2
+
+
+def test_an_unpooled_map_keeps_no_pooled_tensor_alive():
+    """What the forward pass leaves behind a pool can be freed: nothing on the way back reads it, for its shape or anything else."""
+    nodes = nodes_of(pools())
+    (pool,) = (n for n in nodes if n.op_type == "MaxPool" and n.output[1] in next(u for u in nodes if u.op_type == "MaxUnpool").input)
+    assert [n.op_type for n in nodes if pool.input[0] in n.input] == ["MaxPool"]
+
+
+def test_ties_go_to_the_first_cell_and_zeros_get_nothing():
+    """Whole windows of one value: the rewritten graph sends to the same cells as the unwritten one."""
+    n = Net(seed=3)
+    n.shape = ["N", 16, 4, 4]
+    n.head(n.pool("MaxPool", n.add("Relu", "x")), 64)
+    x = np.zeros((2, 16, 4, 4), np.float32)
+    x[0], x[1, ::2] = 1, -1
+    got = onnxplain.explain(n.model(), x, "gradient", target=1).attribution
+    with switched_off():
+        expected = onnxplain.explain(n.model(), x, "gradient", target=1).attribution
+    np.testing.assert_array_equal(got, expected)
+    assert (np.count_nonzero(got[0].reshape(16, 2, 2, 2, 2), axis=(2, 4)) == 1).all()
+    assert not got[1].any()
+
+
+def test_what_may_run_elsewhere_has_no_blocked_operands():
+    for name in ("blocked_mask", "blocked_product", "blocked_sum"):
+        on = emitted(residual(), saved=True)
+        with switched_off(name):
+            assert on == emitted(residual(), saved=True)
 
 
 def test_what_may_run_elsewhere_scatters_and_what_runs_here_unpools():
@@ -65,6 +135,7 @@ def test_what_may_run_elsewhere_scatters_and_what_runs_here_unpools():
 OPTIONS = [
     {"method": "gradient"},
     {"method": "guided_backprop"},
+    {"method": "deconvnet"},
     {"method": "lrp", "composite": "epsilon_alpha2_beta1"},
     {"method": "integrated_gradients", "steps": 4},  # several points of each sample share the batch axis: shapes must not promise otherwise
     {"method": "deepshap", "background": draw(3, 3, 16, 16, seed=1)},
@@ -73,13 +144,14 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o["method"])
 @pytest.mark.parametrize("name", [*OPTIMIZATIONS, None])
-def test_none_changes_a_number(options, name):
+@pytest.mark.parametrize("model", [pools, residual])
+def test_none_changes_a_number(options, name, model):
     x = draw(3, 3, 16, 16)
     with switched_off():
-        expected = onnxplain.explain(pools(), x, target=1, **options).attribution
+        expected = onnxplain.explain(model(), x, target=1, **options).attribution
     with switched_off(name) if name else switched_off(*OPTIMIZATIONS):
-        got = onnxplain.explain(pools(), x, target=1, **options).attribution
-    np.testing.assert_allclose(onnxplain.explain(pools(), x, target=1, **options).attribution, expected, atol=1e-5 * np.abs(expected).max())
+        got = onnxplain.explain(model(), x, target=1, **options).attribution
+    np.testing.assert_allclose(onnxplain.explain(model(), x, target=1, **options).attribution, expected, atol=1e-5 * np.abs(expected).max())
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 

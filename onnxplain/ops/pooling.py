@@ -14,12 +14,14 @@ from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of, 
 
 @selection(many=True)
 def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
-    window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
+    window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode or None}
     _, winner = op.MaxPool(x, outputs=2, **window)
     overlap = any((k - 1) * d >= s for k, d, s in zip(kernel_shape, dilations, strides))
     if overlap or x.dtype != np.float32:
         return (add_at(x, winner, g[0]),)
-    return (typed(op.MaxUnpool(g[0], winner, shape_of(x), kernel_shape=kernel_shape, strides=strides, pads=pads), x),)
+    # Asking x itself for its shape would keep it in memory until here.
+    shape = op.Concat(shape_of(g[0], 0, 2), shape_of(x, 2), axis=0)
+    return (typed(op.MaxUnpool(g[0], winner, shape, kernel_shape=kernel_shape, strides=strides, pads=pads), x),)
 
 
 @selection
