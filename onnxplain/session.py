@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from .errors import InputError, SessionError
-from .packing import unpacked
+from .footprint import streams, unpacked
 from .tape import Emitted
 from .widen import to_float32
 
@@ -48,9 +48,6 @@ def options() -> ort.SessionOptions:
             raise InputError(f"ONNXPLAIN_THREADS must be a positive integer, got {threads!r}")
         o.intra_op_num_threads = int(threads)
     o.log_severity_level = 3
-    # Neither saves time, and both take memory: a pattern plans a second block beside what the first run took, a quarter of VGG16's peak;
-    # reuse keeps what the forward pass no longer needs for a tensor of that shape on the way back, half of its activations.
-    o.enable_mem_pattern = o.enable_mem_reuse = False
     return o
 
 
@@ -65,6 +62,7 @@ class Session:
             if name not in known:
                 raise InputError(f"provider {name!r} is not in this ONNX Runtime, which has {', '.join(known)}")
         o = options()
+        o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, rows)
         proto, self._handed = onnx.ModelProto(), {}
         proto.CopyFrom(emitted.proto)
         brain = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}

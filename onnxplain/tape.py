@@ -186,6 +186,8 @@ class _Op:
 
 PEEPHOLES: dict[str, dict[str, Callable[..., Any]]] = {}
 """operator → what may be written in its place, by name; `onnxplain.optimize` fills it."""
+FINISHERS: dict[str, Callable[[Any, list[onnx.NodeProto]], list[onnx.NodeProto]]] = {}
+"""What is done to a tape's nodes when all of them are known, by name; filled there too."""
 SWITCHED_OFF: set[str] = set()
 
 
@@ -312,7 +314,6 @@ class Tape:
             attributes = [helper.make_attribute(k, v) for k, v in sorted(attributes.items()) if v is not None]
         has_graph = any(a.HasField("g") or a.graphs for a in attributes)
         key = (op_type, domain, arg_names, *sorted(a.SerializeToString(deterministic=True) for a in attributes if not has_graph))
-        known: tuple[Var, ...]
         node, known = (None, ()) if has_graph else self._memo.get(key, (None, ()))
         if node is None or not all(node.output):
             known = ()
@@ -331,7 +332,7 @@ class Tape:
             unknown = Type(None, None, onnx.TypeProto())
             known = (*known, *(Var(self, n, t or unknown) for n, t in new))
             self._memo[id(node) if has_graph else key] = node, known
-        return known[0] if outputs == 1 else known[:outputs]
+        return known[:outputs] if outputs > 1 else next(iter(known))
 
     def _small_constant(self, name: str) -> onnx.TensorProto | None:
         return self._small.get(name) or (self.outer._small_constant(name) if self.outer is not None else None)
@@ -349,7 +350,10 @@ class Tape:
             if v.name != public:
                 assert public in self.reserved or public not in self.names, f"the name {public!r} is taken inside the graph"
                 final.append(helper.make_node("Identity", [v.name], [public]))
-        kept, need = self._needed(wanted.values())
+        kept = self._needed(self.nodes, wanted.values())
+        for rewrite, finish in FINISHERS.items():
+            kept = finish(self, kept) if rewrite not in SWITCHED_OFF else kept
+        need = {v.name for v in wanted.values()}.union(*map(_reads, kept))
         initializers, weights = [t for n, t in self._small.items() if n in need], {}
         for n, tensor in self.weights.items():
             if n in need:
@@ -378,7 +382,8 @@ class Tape:
             fresh = v.name in made and v.name not in own
             final.append(v if fresh else self._copy(v))
             own.add(v.name)
-        kept, need = self._needed(final)
+        kept = self._needed(self.nodes, final)
+        need = {v.name for v in final}.union(*map(_reads, kept))
         infos = [[helper.make_value_info(v.name, v.type.proto) for v in values] for values in (self.inputs.values(), final)]
         return helper.make_graph(kept, name, *infos, [t for n, t in self._small.items() if n in need])
 
@@ -386,14 +391,15 @@ class Tape:
         self.nodes.append(helper.make_node("Identity", [v.name], [self.name(f"{v.name}_out")]))
         return Var(self, self.nodes[-1].output[0], v.type)
 
-    def _needed(self, wanted: Iterable[Var]) -> tuple[list[onnx.NodeProto], set[str]]:
-        """The nodes that `wanted` needs, in order, and all names that they read."""
+    @staticmethod
+    def _needed(nodes: Sequence[onnx.NodeProto], wanted: Iterable[Var]) -> list[onnx.NodeProto]:
+        """The nodes that `wanted` needs, in order."""
         need, kept = {v.name for v in wanted}, []
-        for node in reversed(self.nodes):
+        for node in reversed(nodes):
             if not need.isdisjoint(node.output):
                 need.update(_reads(node))
                 kept.append(node)
-        return kept[::-1], need
+        return kept[::-1]
 
 
 def _image(t: Type) -> bool:

@@ -17,7 +17,8 @@ from onnxplain import InputError
 from onnxplain.ops.shapes import cast
 from onnxplain.optimize import OPTIMIZATIONS, switched_off
 from onnxplain.session import Session
-from onnxplain.tape import Tape, Type
+from onnxplain.tape import Tape, Type, op
+from onnxplain.write import together
 
 X = draw(2, 3, 8, 8)
 
@@ -190,7 +191,10 @@ def test_unknown_names_are_refused():
         pass
 
 
-@pytest.mark.parametrize("op_type", ["Greater", "Less"])
+COMPARED = {"Greater": np.greater, "Less": np.less, "GreaterOrEqual": np.greater_equal, "LessOrEqual": np.less_equal}
+
+
+@pytest.mark.parametrize("op_type", COMPARED)
 @pytest.mark.parametrize("threshold", [0.0, 6.0, -1.0, 0.1, 1e-20, -3e7, 1e30])
 def test_a_steep_step_is_exact_next_to_its_threshold(op_type, threshold):
     c = np.float32(threshold)
@@ -198,9 +202,34 @@ def test_a_steep_step_is_exact_next_to_its_threshold(op_type, threshold):
     x = x[(np.abs(x) > 1e-37) | (x == 0)]  # the smallest numbers have no full precision
     tape = Tape()
     v = tape.input("x", Type.tensor(np.float32, ["N"]))
-    y = cast(v > c if op_type == "Greater" else v < c, v)
+    y = cast(getattr(op, op_type)(v, c), v)
     tape.reserve(["y"])
     emitted = tape.build({"y": y})
     assert next(n.op_type for n in emitted.proto.graph.node) == "HardSigmoid"
     got = Session(emitted, ["CPUExecutionProvider"]).run({"x": x})["y"]
-    np.testing.assert_array_equal(got, x > c if op_type == "Greater" else x < c)
+    np.testing.assert_array_equal(got, COMPARED[op_type](x, c))
+
+
+def test_methods_that_differ_in_a_bias_share_the_product():
+    """z_plus with and without bias: one convolution of the positive weights for both, in either order; each as when it is alone."""
+    n = Net(seed=6)
+    n.shape = ["N", 3, 16, 16]
+    bias = [n.array(draw(16, seed=k)) for k in (1, 2)]
+    h = n.add("Relu", n.add("Conv", "x", n.weight(16, 3, 3, 3), bias[0], pads=[1] * 4))
+    n.head(n.add("Relu", n.add("Conv", h, n.weight(16, 16, 3, 3), bias[1], pads=[1] * 4)), 16 * 256)
+    x = np.abs(draw(2, 3, 16, 16))
+    rule = lambda **params: {"method": "lrp", "rules": [{"kind": "conv", "rule": "z_plus", **params}]}
+    alone = {str(b): onnxplain.explain(n.model(), x, target=1, **rule(bias=b)).attribution for b in (True, False)}
+    for order in ([True, False], [False, True]):
+        explainers = onnxplain.Explainers(n.model(), {str(b): rule(bias=b) for b in order})
+        found = explainers.explain(x, 1)
+        for label, expected in alone.items():
+            np.testing.assert_allclose(found[label].attribution, expected, atol=1e-5 * np.abs(expected).max())
+        count = convolutions(explainers)
+        with switched_off("shared_product"):
+            assert convolutions(onnxplain.Explainers(n.model(), {str(b): rule(bias=b) for b in order})) > count
+
+
+def convolutions(explainers: onnxplain.Explainers) -> int:
+    emitted = together({label: r.writer for label, r in explainers._runners.items()}, False, 1)
+    return sum(node.op_type == "Conv" for node in emitted.proto.graph.node)

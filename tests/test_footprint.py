@@ -1,4 +1,4 @@
-"""Which weights are fed to ONNX Runtime instead of being packed by it."""
+"""What sessions leave out, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers import draw
 from networks import Net
 
 import onnxplain
-from onnxplain import packing
+from onnxplain import footprint
 from onnxplain.session import Session
 
 WIDE = 1024
@@ -30,25 +30,25 @@ def graph(model, method="gradient", **params) -> onnx.GraphProto:
 
 @pytest.mark.parametrize(("rows", "count"), [(1, 0), (100_000, 1)])
 def test_weights_are_left_where_convolutions_outweigh_them(rows, count):
-    assert len(packing.unpacked(graph(wide()), rows)) == count
+    assert len(footprint.unpacked(graph(wide()), rows)) == count
 
 
 def test_without_convolutions_all_is_packed():
     n = Net(seed=1)
     n.shape = ["N", WIDE]
     n.add("Gemm", "x", n.weight(WIDE, WIDE, fan=WIDE), name="y")
-    assert packing.unpacked(graph(n.model()), 10**9) == set()
+    assert footprint.unpacked(graph(n.model()), 10**9) == set()
 
 
 def test_a_weight_that_something_is_computed_from_is_packed():
-    assert packing.unpacked(graph(wide(), "lrp", rules=[{"kind": "dense", "rule": "z_plus"}]), 10**9) == set()
+    assert footprint.unpacked(graph(wide(), "lrp", rules=[{"kind": "dense", "rule": "z_plus"}]), 10**9) == set()
 
 
 @pytest.mark.parametrize("method", ["gradient", "lrp"])
 def test_the_numbers_are_the_same(method, monkeypatch):
     x = draw(3, 3, 8, 8)
     expected = onnxplain.explain(wide(), x, method, target=1)
-    monkeypatch.setattr(packing, "MULTIPLICATIONS", 0)
+    monkeypatch.setattr(footprint, "MULTIPLICATIONS", 0)
     explainer = onnxplain.Explainer(wide(), method)
     got = explainer.explain(x, 1)
     (session,) = explainer._runner._sessions.values()
@@ -58,7 +58,19 @@ def test_the_numbers_are_the_same(method, monkeypatch):
 
 
 def test_elsewhere_than_on_the_cpu_nothing_is_fed(monkeypatch):
-    monkeypatch.setattr(packing, "MULTIPLICATIONS", 0)
+    monkeypatch.setattr(footprint, "MULTIPLICATIONS", 0)
     monkeypatch.setattr("onnxplain.session.cpu_only", lambda providers: False)
     emitted = onnxplain.Explainer(wide(), "gradient")._runner.writer.plain(False)
     assert Session(emitted, ["CPUExecutionProvider"], 8)._fed == {}
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, False), (1 << 14, True)])
+def test_large_images_are_not_kept(rows, expected):
+    assert footprint.streams(graph(wide()), rows) is expected  # 16 channels of 8 × 8 floats are 4 KiB
+
+
+def test_the_numbers_are_the_same_where_nothing_is_kept(monkeypatch):
+    x = draw(3, 3, 8, 8)
+    expected = onnxplain.explain(wide(), x, "gradient", target=1).attribution
+    monkeypatch.setattr(footprint, "LARGE_IMAGE", 0)
+    np.testing.assert_array_equal(onnxplain.explain(wide(), x, "gradient", target=1).attribution, expected)
