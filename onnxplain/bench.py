@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
+from .device import resolved
 from .errors import InputError, SessionError, choose, one_line
 from .evaluate.store import write_csv
 from .explainer import Explainer
@@ -23,7 +24,7 @@ from .feeds import Arrays, batch_of, feeds_of
 from .files import replacing
 from .model import Model, load
 from .question import Question
-from .session import default_providers, options
+from .session import options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ class Run:
 def plain(path: str, feeds: Arrays, providers: Sequence[Any] | None) -> Callable[[], Any]:
     """A forward pass of the model as it is, by ONNX Runtime alone."""
     try:
-        session = ort.InferenceSession(path, options(), providers=list(providers or default_providers()))
+        session = ort.InferenceSession(path, options(), providers=resolved(providers))
     except Exception as error:
         raise SessionError(f"ONNX Runtime could not load {path}: {one_line(error)}") from error
 
@@ -294,11 +295,16 @@ def bench(
     return Costs([Cost(label, float(np.median(setups[label])), tuple(runs[label]), peaks.get(label)) for label in tasks], batch_of(question, feeds))
 
 
+PAUSE = 0.1
+"""Seconds before each action: the threads of the last one, of ONNX Runtime or another library, wait for more work for about half of that."""
+
+
 def in_turns(actions: Mapping[str, Callable[[], float]], repeats: int, bar: Any) -> dict[str, list[float]]:
     """What each action answers, in rounds of all of them, every other one turned round; the first round does not count."""
     found: dict[str, list[float]] = {label: [] for label in actions}
     for turn in range(repeats + 1):
         for label in list(actions)[:: -1 if turn % 2 else 1]:
+            time.sleep(PAUSE)
             value = actions[label]()
             if turn:
                 found[label].append(value)

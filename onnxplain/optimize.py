@@ -90,12 +90,11 @@ def blocked_mask(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var | None
 def mask_before_unpooling(a: Operand, b: Operand) -> Var | None:
     """What multiplies an unpooled map and is a function of the pooled one's cells is asked of the winners alone: a quarter of VGG16's largest masks."""
     for spread, factor in ((a, b), (b, a)):
-        if isinstance(spread, Var) and isinstance(factor, Var) and (pooled := _unpooled(spread)) is not None:
-            g, winner, shape = pooled.operands
+        if isinstance(spread, Var) and isinstance(factor, Var) and (unpooled := _unpooled(spread)) is not None:
+            g, winner = unpooled.operands[:2]
             pool = _meant(winner)
             if pool is not None and pool.op_type == "MaxPool" and (at := _moved(factor, pool.operands[0], pool)) is not None:
-                product = g.tape.emit("Mul", [g, at])  # as it is: MaxUnpool reads no blocks
-                return typed(op.MaxUnpool(product, winner, shape, **_attributes(pooled)), spread)
+                return _unpool(spread, unpooled, at.tape.emit("Mul", [g, at]))  # as it is: what unpools reads no blocks
     return None
 
 
@@ -114,10 +113,10 @@ def blocked_sum(a: Operand, b: Operand) -> Var | None:
 @optimization("Relu")
 def relu_before_unpooling(x: Operand) -> Var | None:
     """What is zero between the winners needs no ReLU there: a quarter of the work with windows of 2 × 2."""
-    if (pooled := _unpooled(x)) is None:
+    unpooled = _unpooled(x)
+    if unpooled is None or unpooled.op_type != "MaxUnpool":  # where windows overlap, a ReLU looks at sums
         return None
-    g, winner, shape = pooled.operands
-    return typed(op.MaxUnpool(op.Relu(g), winner, shape, **_attributes(pooled)), x)
+    return _unpool(x, unpooled, op.Relu(unpooled.operands[0]))
 
 
 @optimization("ConvTranspose")
@@ -204,9 +203,17 @@ def _attributes(formula: Formula) -> dict[str, Any]:
 
 
 def _unpooled(v: Operand) -> Formula | None:
-    """The MaxUnpool that a value is."""
+    """The unpooling that a value is: of winners g, their places, and where they come to lie."""
     formula = _meant(v)
-    return formula if formula is not None and formula.op_type == "MaxUnpool" else None
+    return formula if formula is not None and formula.op_type in ("MaxUnpool", "add_at") else None
+
+
+def _unpool(spread: Var, unpooled: Formula, g: Var) -> Var:
+    """Other winners in the same places."""
+    _, winner, target = unpooled.operands
+    if unpooled.op_type == "add_at":
+        return add_at(target, winner, g)  # pyright: ignore[reportArgumentType]  (Vars by its signature)
+    return typed(op.MaxUnpool(g, winner, target, **_attributes(unpooled)), spread)
 
 
 def _moved(v: Var, x: Operand, to: Formula) -> Var | None:

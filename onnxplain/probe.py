@@ -70,10 +70,11 @@ class Probe:
         session = self._session(form)
         size = max(1, self._per_run // len(self.samples)) if self.question.folds else 1
         self._bar.total = (self._bar.total or 0) + count * len(self.samples)
+        placed = session.place(self._feeds | given)
         for start in range(0, count, size):
             steps = range(start, min(start + size, count))
             made = {f"{what}:{n}": np.asarray(v, session.dtypes[f"{what}:{n}"]) for n, v in make(steps).items()}
-            answer = session.run(self._feeds | given | made)[SCORE].astype(np.float64).reshape(len(steps), -1)
+            answer = session.run(placed | made)[SCORE].astype(np.float64).reshape(len(steps), -1)
             yield steps, answer.sum(1, keepdims=True) if self.question.shared else answer
             self._bar.update(len(steps) * len(self.samples))
 

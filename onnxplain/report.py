@@ -11,12 +11,12 @@ from typing import Any
 
 import onnx
 
+from .device import default_providers
 from .errors import OnnxplainError
 from .graph import Graph
 from .listing import Coverage, check
 from .model import Model
 from .ops import OPS
-from .session import default_providers
 
 
 def inspect(model: Model, output: str | None, wrt: Sequence[str] | None, nodes: bool) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import target as targets
+from .device import cpu_only
 from .errors import InputError
 from .explanation import Explanation
 from .feeds import Arrays, batch_of, feeds_of
@@ -19,7 +20,7 @@ from .methods import Average, Method, Perturbation
 from .model import Model
 from .probe import Probe
 from .question import Question
-from .session import Session, cpu_only
+from .session import Session
 from .tensors import Tensors
 from .write import DELTA, PROMISED, SCORE, SHAPE, TARGET, VALUE, Writer
 
@@ -181,11 +182,12 @@ class Runner:
         shapes = {n: part[n].shape if n in part else tuple(forward.pop(f"{SHAPE}:{n}").tolist()) for n in q.wrt}
         session, samples = self.session("piece", weighted, per_run * m.points_inside), self.padded(rows)
         size = max(1, per_run // len(rows)) if q.folds else 1
+        placed = session.place(part)
         whole: list[Tensors] | None = None
         promised: np.ndarray | None = None
         for start in range(0, m.points, size):
             steps = range(start, min(start + size, m.points))
-            raw = session.run(part | self._draw(m.draws(q, shapes, steps, samples)))
+            raw = session.run(placed | self._draw(m.draws(q, shapes, steps, samples)))
             if PROMISED in raw:
                 promised = raw.pop(PROMISED).astype(np.float64) + (0 if promised is None else promised)
             count = len(raw) // len(q.wrt)
@@ -194,11 +196,10 @@ class Runner:
             bar.update(len(steps) * len(rows))
         assert whole is not None
         results = forward | {self.writer.names[n]: v for n, v in m.finish(whole).items()} | ({} if promised is None else {PROMISED: promised})
-        if m.ends:
-            drawn = m.draws(q, shapes, range(1), samples)
-            ends = [drawn | {k: v[i : i + 1] for k, v in m.ends.items()} for i in (0, 1)]
-            first, last = (self.session("scores", weighted, len(rows)).run(part | self._draw(end))[SCORE] for end in ends)
-            results[PROMISED] = last.astype(np.float64) - first
+        if m.origin:
+            drawn = m.draws(q, shapes, range(1), samples) | m.origin
+            begun = self.session("scores", weighted, len(rows)).run(part | self._draw(drawn))[SCORE]
+            results[PROMISED] = forward[SCORE].astype(np.float64) - begun
         return results
 
     def _perturbed(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:

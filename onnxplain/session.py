@@ -6,7 +6,6 @@ import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import helper
 
+from .device import check_taken, cpu_only, resolved, runs
 from .errors import InputError, SessionError
 from .footprint import streams, unpacked
 from .tape import Emitted
 from .widen import to_float32
-
-
-@cache
-def default_providers() -> tuple[str, ...]:
-    """CUDA where ONNX Runtime has it and a device answers, else CPU."""
-    available = ort.get_available_providers()
-    if "CUDAExecutionProvider" in available and _has_gpu():
-        ort.preload_dlls()
-        return ("CUDAExecutionProvider", "CPUExecutionProvider")
-    return ("CPUExecutionProvider",)
-
-
-def cpu_only(providers: Sequence[Any] | None = None) -> bool:
-    """Whether sessions run on the CPU and nowhere else."""
-    return all((p[0] if isinstance(p, tuple) else p) == "CPUExecutionProvider" for p in providers or default_providers())
-
-
-def _has_gpu() -> bool:
-    return any(os.path.exists(p) for p in ("/dev/nvidia0", "/dev/dxg")) or (os.name == "nt" and "CUDA_PATH" in os.environ)
 
 
 def options() -> ort.SessionOptions:
@@ -55,12 +36,7 @@ class Session:
     """One emitted model, loaded; `rows` is how many points its runs are expected to have."""
 
     def __init__(self, emitted: Emitted, providers: Sequence[Any] | None = None, rows: int = 1) -> None:
-        chosen = list(providers) if providers else list(default_providers())
-        known = ort.get_available_providers()
-        for p in chosen:
-            name = p[0] if isinstance(p, tuple) else p
-            if name not in known:
-                raise InputError(f"provider {name!r} is not in this ONNX Runtime, which has {', '.join(known)}")
+        chosen = resolved(providers)
         o = options()
         o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, rows)
         proto, self._handed = onnx.ModelProto(), {}
@@ -94,12 +70,21 @@ class Session:
         self.dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in proto.graph.input}
         self.outputs = [o.name for o in self._session.get_outputs()]
         self.providers = self._session.get_providers()
+        check_taken(chosen, self.providers)
+        self._runs = runs(self._session, chosen)
 
-    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def place(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """What stays the same for several runs, as `run` takes it: on the device, where there is one."""
+        return {**feeds, **self._runs.place({n: self._cast(n, feeds[n]) for n in self.inputs if n in feeds})}
+
+    def _cast(self, name: str, value: Any) -> Any:
+        return value.astype(np.float32) if name in self._brain and isinstance(value, np.ndarray) else value
+
+    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Run once; all outputs, or those named."""
         names = list(outputs or self.outputs)
         try:
-            values = self._session.run(names, self._fed | {n: feeds[n].astype(np.float32) if n in self._brain else feeds[n] for n in self.inputs})
+            values = self._runs.run(names, self._fed | {n: self._cast(n, feeds[n]) for n in self.inputs})
         except Exception as error:
             raise SessionError(f"ONNX Runtime failed to run the graph: {_line(error)}") from error
         brain = helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)

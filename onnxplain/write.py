@@ -47,12 +47,12 @@ class Writer:
         one = len(self.question.wrt) == 1
         return {n: self._free("attribution" if one else f"attribution:{n}") for n in self.question.wrt}
 
-    def _at_x(self, weighted: bool, *, inside: Sequence[str] = (), saved: bool = False) -> Point:
-        """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target."""
+    def _at_x(self, weighted: bool, *, inside: Sequence[str] = (), saved: bool = False, resolved: bool = False) -> Point:
+        """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target, which may be `resolved` already."""
         q, tape = self.question, Tape(portable=saved or self.portable)
         inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
         tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
-        return self._asked(q.graph.write(tape, inputs), self.target_name, weighted, resolved=bool(inside))
+        return self._asked(q.graph.write(tape, inputs), self.target_name, weighted, resolved=resolved or bool(inside))
 
     def _asked(self, env: Mapping[str, Var], target: str, weighted: bool, resolved: bool = False) -> Point:
         """The point where the model has these values, with a target as an input called so; one without −1 needs no look at the scores."""
@@ -148,7 +148,7 @@ class Writer:
     def piece(self, weighted: bool) -> Emitted:
         """The statistics of some of an averaging method's points, which come as inputs."""
         assert isinstance(self.method, Average)
-        f = self._at_x(weighted)
+        f = self._at_x(weighted, resolved=True)
         draw = self._draws(f)
         statistics = {f"{k}:{n}": v for k, s in enumerate(self.method.statistics(f, draw)) for n, v in s.items()}
         promised = self.method.promise_of(f, draw)
@@ -157,7 +157,7 @@ class Writer:
     def scores(self, weighted: bool) -> Emitted:
         """The scores at such points."""
         assert isinstance(self.method, Average)
-        f = self._at_x(weighted)
+        f = self._at_x(weighted, resolved=True)
         at, _ = f.moved(self.method.point(f, self._draws(f)))
         return f.tape.build({SCORE: at.score()})
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain import InputError, SessionError
-from onnxplain.session import Session, default_providers, options
+from onnxplain.session import Session, options
 from onnxplain.tape import Tape, Type, op
 
 
@@ -28,13 +28,6 @@ def test_run():
 def test_big_weights_of_any_float_type(dtype):
     got = Session(emitted(dtype, 5000), ["CPUExecutionProvider"]).run({"x": np.zeros((1, 5000), dtype)})["y"]
     np.testing.assert_array_equal(got[0], np.arange(5000, dtype=dtype))
-
-
-def test_providers():
-    assert default_providers()[-1] == "CPUExecutionProvider"
-    assert Session(emitted()).providers[-1] == "CPUExecutionProvider"
-    with pytest.raises(InputError, match=r"'Nowhere'.*CPUExecutionProvider"):
-        Session(emitted(), ["Nowhere"])
 
 
 def test_errors_are_one_line(capfd):

@@ -330,8 +330,8 @@ class Average(Method):
         return {k: f.tape.constant(v, like=next(iter(f.x.values()))) for k, v in self.draws(f.question, {}, range(self.points), range(1)).items()}
 
     @property
-    def ends(self) -> dict[str, np.ndarray]:
-        """The numbers of the two points whose difference of scores a complete method's attributions add up to."""
+    def origin(self) -> dict[str, np.ndarray]:
+        """The numbers of the point where a path to x begins: a complete method's attributions add up to the score's change from there."""
         return {}
 
     def promise_of(self, f: Point, draw: Mapping[str, Var]) -> Var | None:

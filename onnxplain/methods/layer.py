@@ -72,9 +72,8 @@ class Conductance(_OnTheWay, name="conductance"):
         return {"alpha": np.arange(self.points) / self.points, "next": np.arange(1, self.points + 1) / self.points}
 
     @property
-    def ends(self) -> dict[str, np.ndarray]:
-        ends = np.array([0.0, 1.0])
-        return {"alpha": ends, "next": ends} if self.wrapped == method("gradient", {}) else {}
+    def origin(self) -> dict[str, np.ndarray]:
+        return {"alpha": np.zeros(1), "next": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
 
     def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
         at, apart = f.moved(self.point(f, draw))

@@ -91,8 +91,8 @@ class IntegratedGradients(Quadrature, name="integrated_gradients"):
     """
 
     @property
-    def ends(self) -> dict[str, np.ndarray]:
-        return {"alpha": np.array([0.0, 1.0]), "weight": np.zeros(2)} if self.wrapped == method("gradient", {}) else {}
+    def origin(self) -> dict[str, np.ndarray]:
+        return {"alpha": np.zeros(1), "weight": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
 
     def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
         return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline, draw)) * a

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import helper
 
-from ..tape import Dim, Type, Var, op
+from ..tape import Dim, Formula, Type, Var, op
 
 
 def typed(v: Var, like: Var) -> Var:
@@ -110,7 +110,9 @@ def positions(x: Var) -> Var:
 def add_at(x: Var, places: Var, g: Var) -> Var:
     """Zeros in the shape of x, with g added at places of the flattened x."""
     flat = op.ScatterElements(op.Reshape(zeros(x), [-1]), op.Reshape(places, [-1]), op.Reshape(g, [-1]), axis=0, reduction="add")
-    return reshape_like(flat, x)
+    added = reshape_like(flat, x)
+    g.tape.meant[added.name] = Formula("add_at", [g, places, x], {})
+    return added
 
 
 def step(v: Var) -> Var:

@@ -9,20 +9,15 @@ import argparse
 import json
 import pathlib
 import tempfile
-import time
 
 import networks
 import numpy as np
 import onnx
 import onnxruntime as ort
+from tqdm import tqdm
 
 import onnxplain
-
-
-def timed(action) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+from onnxplain.bench import in_turns, timed
 
 
 def measure(name: str, methods: list[tuple[str, dict]], batch: int, repeats: int) -> None:
@@ -40,19 +35,16 @@ def measure(name: str, methods: list[tuple[str, dict]], batch: int, repeats: int
         sessions = {}
         for label, (method, params) in [(" ".join([m, *(f"{k}={v}" for k, v in p.items())]), (m, p)) for m, p in methods]:
             explainer = onnxplain.Explainer(path, method, **params)
-            session = explainer._runner.session("plain", False)
+            session = explainer._runner.session("plain", False, batch)
             sessions[label] = lambda s=session, e=explainer: s.run({"input": x, e._runner.writer.target_name: target}, list(e._runner.writer.names.values()))
         actions = {"forward": lambda: forward.run(None, {"input": x}), **sessions}
-        times: dict[str, list[float]] = {k: [] for k in actions}
-        for _ in range(repeats + 1):
-            for label, action in actions.items():
-                times[label].append(timed(action))
-        base = float(np.median(times["forward"][1:]))
+        times = in_turns({k: lambda a=a: timed(a) for k, a in actions.items()}, repeats, tqdm(disable=True))
+        base = float(np.median(times["forward"]))
         load_s, ready_s = np.median(loads), np.median(readies)
         print(f"{name}, batch {batch}: forward {1e3 * base:.0f} ms; load {load_s:.2f} s, Explainer ready {ready_s:.2f} s = {ready_s / load_s:.2f} x")
         for label in sessions:
-            ratios = [t / f for t, f in zip(times[label][1:], times["forward"][1:])]
-            middle = 1e3 * np.median(times[label][1:])
+            ratios = [t / f for t, f in zip(times[label], times["forward"])]
+            middle = 1e3 * np.median(times[label])
             print(f"    {label:50s} {middle:7.0f} ms   {np.median(ratios):.2f} x  ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 

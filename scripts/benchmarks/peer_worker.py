@@ -15,6 +15,7 @@ import argparse
 import gc
 import importlib.metadata
 import json
+import os
 import sys
 import time
 import types
@@ -106,14 +107,7 @@ def by_onnxplain_apart(file: str, x: np.ndarray, method: str):
 
 def limit_onnxplain() -> None:
     """The threads of all sessions that onnxplain makes."""
-    from onnxplain import bench, session
-
-    def options(plain=session.options):
-        o = plain()
-        o.intra_op_num_threads = THREADS
-        return o
-
-    session.options = bench.options = options
+    os.environ["ONNXPLAIN_THREADS"] = str(THREADS)
 
 
 # ---- PyTorch ----
@@ -183,6 +177,27 @@ def by_zennit(file: str, x: np.ndarray, method: str):
     return lambda: attributor(x.clone().requires_grad_(), seed)  # hooks stay on this copy of the model
 
 
+# ---- TensorFlow ----
+
+
+def by_innvestigate(file: str, x: np.ndarray, method: str):
+    """Keras' own VGG16 with random weights; iNNvestigate 2 wants graphs, not eager execution."""
+    import tensorflow as tf
+    from innvestigate import create_analyzer
+
+    names = {"guided_backprop": "guided_backprop", "deconvnet": "deconvnet", "gradient": "gradient"}
+    names |= {"lrp epsilon": "lrp.epsilon", "lrp preset_a": "lrp.sequential_preset_a"}
+    if Path(file).stem != "vgg16" or method not in (FORWARD, *names):
+        raise UnableError
+    model = tf.keras.applications.VGG16(weights=None, classifier_activation=None)
+    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    if method == FORWARD:
+        return lambda: model.predict_on_batch(images)
+    analyzer = create_analyzer(names[method], model)
+    analyzer.create_analyzer_model()
+    return lambda: analyzer.analyze(images)
+
+
 def stub_torchvision() -> None:
     """Zennit imports two classes of torchvision, which only its canonizers for those need."""
     resnet = types.ModuleType("torchvision.models.resnet")
@@ -201,7 +216,10 @@ FRAMEWORKS: dict[str, tuple[Prepare, str, list[str]]] = {
     "captum": (by_captum, "captum", ["captum.attr"]),
     "zennit": (by_zennit, "zennit", ["zennit.attribution", "zennit.composites"]),
     "onnx-ad": (by_onnx_ad, "onnx-ad", ["onnxruntime", "onnx_ad"]),
+    "iNNvestigate": (by_innvestigate, "innvestigate", ["tensorflow", "innvestigate"]),
 }
+OWN = {"PyTorch": "PyTorch", "captum": "PyTorch", "zennit": "PyTorch", "iNNvestigate": "iNNvestigate"}
+"""The forward passes that count as a framework's own; ONNX Runtime's for the others."""
 
 
 def start(framework: str) -> tuple[Prepare, str]:
@@ -215,6 +233,10 @@ def start(framework: str) -> tuple[Prepare, str]:
         sys.modules["torch"].set_num_threads(THREADS)
     if framework.startswith("onnxplain"):
         limit_onnxplain()
+    if framework == "iNNvestigate":
+        tf = sys.modules["tensorflow"]
+        tf.compat.v1.disable_eager_execution()
+        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     return prepare, version(distributions.split("|"))
 
 

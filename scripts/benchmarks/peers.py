@@ -1,10 +1,11 @@
 """Time onnxplain against other libraries, turn by turn in one run: medians, ratios to forward passes, setup and peak memory.
 
-python scripts/benchmarks/peers.py --out peers.jsonl --torch-python PATH [--onnx-ad-python PATH]      tables
+python scripts/benchmarks/peers.py --out peers.jsonl --torch-python PATH [--onnx-ad-python PATH] [--innvestigate-python PATH]      tables
 python scripts/benchmarks/peers.py --out peers.jsonl --torch-python PATH --images 512                     the chapter's Fig. 4
 python scripts/benchmarks/peers.py --out peers.jsonl --report                                         both into docs/speed.md
 
-The other interpreters have what they are named after: torch, captum, zennit (--no-deps; torchvision is not needed); onnx-ad and onnxruntime.
+The other interpreters have what they are named after: torch, captum, zennit (--no-deps; torchvision is not needed); onnx-ad and onnxruntime;
+innvestigate and tensorflow 2.14, which takes part with Keras' VGG16.
 Each framework runs in a process of its own, with as many threads as the others. A line of JSON is written for each network, method and
 framework; what is in the file already is not measured again.
 """
@@ -28,7 +29,7 @@ from typing import Any
 import networks
 import numpy as np
 import onnx
-from peer_worker import FORWARD, FRAMEWORKS, LRP
+from peer_worker import FORWARD, FRAMEWORKS, LRP, OWN
 from tqdm import tqdm
 
 from onnxplain.bench import bars, in_turns
@@ -104,7 +105,7 @@ def measure(options: argparse.Namespace) -> None:
 def python_of(framework: str, options: argparse.Namespace) -> str | None:
     if framework in ("PyTorch", "captum", "zennit"):
         return options.torch_python
-    return options.onnx_ad_python if framework == "onnx-ad" else sys.executable
+    return {"onnx-ad": options.onnx_ad_python, "iNNvestigate": options.innvestigate_python}.get(framework, sys.executable)
 
 
 def settings(options: argparse.Namespace) -> Record:
@@ -121,6 +122,8 @@ def file_of(process: Process, network: str, folder: Path) -> str:
         path = folder / f"{network}.pt"
         if not path.exists():
             process.ask("write", network=network, file=str(path))
+    elif process.framework == "iNNvestigate":
+        path = folder / network  # Keras makes it
     else:
         path = folder / f"{network}.onnx"
         if not path.exists():
@@ -139,7 +142,8 @@ def compared(
         answer = p.ask("prepare", file=files[name], shape=shape, method=method, setups=0 if method == "six methods" else options.setups)
         setups |= {name: answer["setup"]} if "setup" in answer else {}
         errors |= {name: answer["error"]} if "error" in answer else {}
-    forward = {name: p for name, p in processes.items() if name in (FLOOR, "PyTorch")}
+    own = {name: OWN.get(name, FLOOR) for name in setups}
+    forward = {name: processes[name] for name in dict.fromkeys([FLOOR, *own.values()])}
     for name, p in forward.items():
         p.ask("prepare", file=files[name], shape=shape, method=FORWARD)
     todo = {(name, FORWARD): p for name, p in forward.items()} | {(name, method): processes[name] for name in setups}
@@ -149,13 +153,12 @@ def compared(
         p.ask("forget", method=m)
     records = []
     for name in (*setups, *errors):
-        own = "PyTorch" if ("PyTorch", FORWARD) in found and pythons[name] == options.torch_python else FLOOR
         record = {"network": network, "method": method, "framework": name, **settings(options), "machine": machine(options.threads), "date": f"{date.today()}"}
-        record |= {"version": processes[name].version, "forward": own}
+        record |= {"version": processes[name].version, "forward": OWN.get(name, FLOOR)}
         if name in errors:
             records.append(record | {"error": errors[name]})
             continue
-        record |= {"setup": setups[name], "runs": found[name, method], "own_forward": found[own, FORWARD], "floor": found[FLOOR, FORWARD]}
+        record |= {"setup": setups[name], "runs": found[name, method], "own_forward": found[own[name], FORWARD], "floor": found[FLOOR, FORWARD]}
         memory = None if options.images else peak(pythons[name], name, files[name], shape, method, options.threads)
         records.append(record | {"memory": memory})
     return records
@@ -259,6 +262,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="lines of JSON, added to")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python with torch, captum and zennit")
     parser.add_argument("--onnx-ad-python", metavar="PATH", help="a Python with onnx-ad and onnxruntime")
+    parser.add_argument("--innvestigate-python", metavar="PATH", help="a Python with innvestigate and tensorflow 2.14")
     parser.add_argument("--method", nargs="+", choices=RECTIFIED, help="only these")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count, after one that does not")
