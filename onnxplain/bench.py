@@ -45,7 +45,7 @@ class Task:
     method: Mapping[str, Any] | None = None
     bound: Mapping[str, Any] = field(default_factory=dict)
 
-    def ready(self, forms: Sequence[tuple[str, bool]] = ()) -> Callable[[], Any]:
+    def ready(self, forms: Sequence[tuple[str, bool, int]] = ()) -> Callable[[], Any]:
         """Load the model and, for a method, make its explainer with the sessions of some forms: what is left is to run it."""
         if self.method is None:
             return plain(self.model, self.feeds, self.bound.get("providers"))
@@ -70,9 +70,9 @@ class Run:
         return self.explainer.explain(self.feeds)
 
     @property
-    def forms(self) -> list[tuple[str, bool]]:
-        """The forms of the emitted model that explaining needed."""
-        return list(self.explainer._runner._sessions)
+    def forms(self) -> list[tuple[str, bool, int]]:
+        """The forms of the emitted model that explaining needed, and for how many points each was made."""
+        return [(*form, session.rows) for form, session in self.explainer._runner._sessions.items()]
 
 
 def plain(path: str, feeds: Arrays, providers: Sequence[Any] | None) -> Callable[[], Any]:

@@ -20,6 +20,8 @@ LARGE = 1 << 20
 """Elements of the weights that are worth the trouble."""
 MULTIPLICATIONS = 800
 """By convolutions, for each element of a dense weight: more, and a weight left as it is costs less than 5 % of a run."""
+SINGLE = 32
+"""A single row, which is multiplied without packing, counts as so many: what comes later in the same session may be more."""
 
 
 LARGE_IMAGE = 64 << 20
@@ -41,7 +43,7 @@ def unpacked(graph: onnx.GraphProto, rows: int) -> set[str]:
         large.difference_update(_captured(node))
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
     work = sum(prod(shapes[n.output[0]][1:]) * prod(dims[n.input[1]][1:]) for n in graph.node if _known(n, shapes, dims))
-    return large if MULTIPLICATIONS * sum(prod(dims[n]) for n in large) <= work * rows else set()
+    return large if MULTIPLICATIONS * sum(prod(dims[n]) for n in large) <= work * (SINGLE if rows == 1 else rows) else set()
 
 
 def _known(node: onnx.NodeProto, *tables: dict[str, list[int]]) -> bool:

@@ -164,7 +164,8 @@ def shared_product(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodePro
     made = {o for n in nodes for o in n.output}
     alike: dict[tuple, list[onnx.NodeProto]] = {}
     for n in nodes:
-        if n.op_type == "Conv" and n.input[1] in made and tape.shapes[n.output[0]].shape is not None:
+        known = tape.shapes.get(n.output[0])
+        if n.op_type == "Conv" and n.input[1] in made and known is not None and known.shape is not None:
             alike.setdefault((*n.input[:2], *sorted(a.SerializeToString(deterministic=True) for a in n.attribute)), []).append(n)
     bare = {id(g[0]): n for g in alike.values() for n in g if len(g) > 1 and len(n.input) == 2}  # equal nodes are one: each group has one at most
     sums = {id(n): bare[id(g[0])] for g in alike.values() if id(g[0]) in bare for n in g}

@@ -36,6 +36,7 @@ class Session:
     """One emitted model, loaded; `rows` is how many points its runs are expected to have."""
 
     def __init__(self, emitted: Emitted, providers: Sequence[Any] | None = None, rows: int = 1) -> None:
+        self.rows = rows
         chosen = resolved(providers)
         o = options()
         o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, rows)

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATH, NOISE = "methods/test_path.py", "methods/test_noise.py"
 BATCH, NORM, LINEAR = "canonical/test_batch.py", "canonical/test_batch_norm.py", "canonical/test_linear.py"
+OPTIMIZE = "test_optimize.py"
 LAYOUT, TARGET, EXPLAINER = "canonical/test_layout.py", "test_target.py", "test_explainer.py"
 
 MUTANTS = [
@@ -53,10 +54,21 @@ MUTANTS = [
     ("target.py", "whole = here if whole is None else op.And(whole, here)", "whole = here if whole is None else op.Or(whole, here)", TARGET),
     ("target.py", "op.Or(op.Equal(places, wanted), op.Equal(wanted, np.int64(SUM)))", "op.Equal(places, wanted)", TARGET),
     ("target.py", "axis=1, keepdims=1)\n", "axis=1, keepdims=1, select_last_index=1)\n", TARGET),
-    ("explainer.py", "padded = self._padded(rows)", "padded = [rows.start for _ in self._padded(rows)]", PATH),
-    ("explainer.py", "v.shape[a] * n // size", "n", EXPLAINER),
-    ("explainer.py", "(n if q.shared else min(per_run, n))", "min(per_run, n)", EXPLAINER),
-    ("tape.py", "if has_graph or key not in self._memo:", "if True:", "test_tape.py"),
+    ("runner.py", "padded = self.padded(rows)", "padded = [rows.start for _ in self.padded(rows)]", PATH),
+    ("runner.py", "v.shape[a] * n // size", "n", EXPLAINER),
+    ("runner.py", "(n if q.shared else min(per_run, n))", "min(per_run, n)", EXPLAINER),
+    ("runner.py", "forward[SCORE].astype(np.float64) - begun", "forward[SCORE].astype(np.float64)", PATH),
+    ("tape.py", "if node is None or not all(node.output):", "if True:", "test_tape.py"),
+    # ---- rewrites of what is written ----
+    ("optimize.py", '"beta": 1.0}', '"beta": 0.0}', OPTIMIZE),
+    ("optimize.py", "c = np.nextafter(c, np.float32(-side * np.inf))", "pass", OPTIMIZE),
+    ("optimize.py", 'or unpooled.op_type != "MaxUnpool"', "", OPTIMIZE),
+    ("optimize.py", "op.Relu(unpooled.operands[0])", "unpooled.operands[0]", OPTIMIZE),
+    ("optimize.py", 'at.tape.emit("Mul", [g, at])', "g", OPTIMIZE),
+    ("optimize.py", "_channelwise(x, alpha, beta)", "_channelwise(x, alpha, 0.0)", OPTIMIZE),
+    ("optimize.py", '"Add", [sums[id(n)].output[0], bias]', '"Sub", [sums[id(n)].output[0], bias]', OPTIMIZE),
+    ("device.py", "given[n].update_inplace(v)", "pass", "test_device.py"),
+    ("device.py", "[np.array(r.numpy()) for r in results]", "[r.numpy() for r in results]", "test_device.py"),
     # ---- rewrites ----
     ("canonical/batch_norm.py", "bias - mean * k", "bias - mean", NORM),
     ("canonical/batch_norm.py", "np.sqrt(var + attribute(", "np.sqrt(var + 0 * attribute(", NORM),

@@ -82,7 +82,7 @@ def test_setup_makes_every_session_that_a_run_needs():
     task = Task(MODEL, {"image": np.zeros((1, 1, 28, 28), np.float32)}, {"method": "integrated_gradients", "steps": 2})
     first = task.ready()
     first()
-    assert {form for form, _ in first.forms} == {"forward", "piece", "scores"}
+    assert {form for form, *_ in first.forms} == {"forward", "piece", "scores"}
     again = task.ready(first.forms)
     assert again.forms == first.forms
 

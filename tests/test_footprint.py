@@ -28,9 +28,14 @@ def graph(model, method="gradient", **params) -> onnx.GraphProto:
     return onnxplain.Explainer(model, method, providers=["CPUExecutionProvider"], **params)._runner.writer.plain(False).proto.graph
 
 
-@pytest.mark.parametrize(("rows", "count"), [(1, 0), (100_000, 1)])
+@pytest.mark.parametrize(("rows", "count"), [(2, 0), (100_000, 1)])
 def test_weights_are_left_where_convolutions_outweigh_them(rows, count):
     assert len(footprint.unpacked(graph(wide()), rows)) == count
+
+
+def test_a_single_row_counts_as_more(monkeypatch):
+    monkeypatch.setattr(footprint, "SINGLE", 100_000)
+    assert [len(footprint.unpacked(graph(wide()), rows)) for rows in (1, 2)] == [1, 0]
 
 
 def test_without_convolutions_all_is_packed():
