@@ -110,7 +110,7 @@ def main(word: str = "") -> int:
                 missed += 1
                 continue
             path.write_text(text.replace(right, wrong, 1))
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests.split())]
+            command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests.split())]
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
             path.write_text(text)
             missed += done.returncode != 1
