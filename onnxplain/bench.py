@@ -34,6 +34,8 @@ METHODS = ("gradient", "lrp", "integrated_gradients(steps=16)")
 FORWARD = "forward pass"
 SETUPS = 3
 """So often a session and an explainer are made, for the time that it takes."""
+PAUSE = 0.1
+"""Seconds before each action: the threads of the last one, of ONNX Runtime or another library, wait for more work for about half of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,10 +295,6 @@ def bench(
             peaks[label] = fresh_peak(task)
             bar.update()
     return Costs([Cost(label, float(np.median(setups[label])), tuple(runs[label]), peaks.get(label)) for label in tasks], batch_of(question, feeds))
-
-
-PAUSE = 0.1
-"""Seconds before each action: the threads of the last one, of ONNX Runtime or another library, wait for more work for about half of that."""
 
 
 def in_turns(actions: Mapping[str, Callable[[], float]], repeats: int, bar: Any) -> dict[str, list[float]]:

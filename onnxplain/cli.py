@@ -197,9 +197,7 @@ def _check_writable(out: Path | None, save: Path | None) -> None:
     """Before the work, not after it."""
     if save is not None and save.suffix != ".npz":
         raise InputError(f"--save {save}: wanted a name that ends in .npz")
-    for path in (out, save):
-        if path is not None:
-            require_folder(path)
+    require_folder(out, save)
     if out is not None:
         from .plot import check_name
 

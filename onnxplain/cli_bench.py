@@ -52,9 +52,7 @@ def command(
     from .plot import check_name, save
     from .preprocess import Preprocessing
 
-    for path in (out, plot):
-        if path is not None:
-            require_folder(path)
+    require_folder(out, plot)
     if out is not None and out.suffix.lower() != ".csv":
         raise InputError(f"cannot write {out}: wanted a name that ends in .csv")
     if plot is not None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -90,27 +90,36 @@ class Device(Host):
         return v if isinstance(v, ort.OrtValue) else ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(v), self.kind, 0)
 
 
+class Recording(NamedTuple):
+    """A run's number, and its buffers."""
+
+    options: ort.RunOptions
+    binding: Any
+    given: dict[str, ort.OrtValue]
+    results: list[ort.OrtValue]
+
+
 @dataclass(frozen=True, eq=False)
 class Graphs(Device):
     """Runs that a device records and repeats: a recording for each set of shapes, with buffers that stay where they are."""
 
-    recorded: dict[Any, tuple[Any, Any, list[ort.OrtValue], dict[str, ort.OrtValue]]] = field(default_factory=dict)
+    recorded: dict[Any, Recording] = field(default_factory=dict)
 
     def place(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, Value]:
-        return feeds
+        return feeds  # they are copied into the recording's own buffers
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value]) -> list[np.ndarray]:
-        arrays = {n: v.numpy() if isinstance(v, ort.OrtValue) else np.ascontiguousarray(v) for n, v in feeds.items()}
+        arrays = {n: np.ascontiguousarray(v) for n, v in feeds.items()}
         key = tuple(outputs), tuple((n, v.shape) for n, v in arrays.items())
         if key not in self.recorded:
             self.recorded[key] = self._bind(outputs, arrays)
-        options, binding, results, given = self.recorded[key]
+        recording = self.recorded[key]
         for n, v in arrays.items():
-            given[n].update_inplace(v)
-        self.session.run_with_iobinding(binding, options)
-        return [np.array(r.numpy()) for r in results]
+            recording.given[n].update_inplace(v)
+        self.session.run_with_iobinding(recording.binding, recording.options)
+        return [np.array(r.numpy()) for r in recording.results]
 
-    def _bind(self, outputs: Sequence[str], arrays: Mapping[str, np.ndarray]) -> tuple[Any, Any, list[ort.OrtValue], dict[str, ort.OrtValue]]:
+    def _bind(self, outputs: Sequence[str], arrays: Mapping[str, np.ndarray]) -> Recording:
         """Buffers for these shapes; an unrecorded run tells the outputs'."""
         given = {n: self._there(v.copy()) for n, v in arrays.items()}
         first, binding = self.session.io_binding(), self.session.io_binding()
@@ -119,14 +128,14 @@ class Graphs(Device):
                 b.bind_ortvalue_input(n, v)
         for n in outputs:
             first.bind_output(n, self.kind)
-        self.session.run_with_iobinding(first, _recording(-1))
+        self.session.run_with_iobinding(first, _numbered(-1))
         results = [ort.OrtValue.ortvalue_from_numpy(v, self.kind, 0) for v in first.copy_outputs_to_cpu()]
         for n, v in zip(outputs, results):
             binding.bind_ortvalue_output(n, v)
-        return _recording(len(self.recorded) + 1), binding, results, given
+        return Recording(_numbered(len(self.recorded) + 1), binding, given, results)
 
 
-def _recording(number: int) -> ort.RunOptions:
+def _numbered(number: int) -> ort.RunOptions:
     """Run under a recording's number; −1 records nothing."""
     options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from .tape import Emitted
 
 
-def require_folder(path: Path) -> None:
-    """Refuse a file whose folder is missing: before the work that it is to hold."""
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: no such folder {path.parent}")
+def require_folder(*paths: Path | None) -> None:
+    """Refuse files whose folder is missing, those that are wanted: before the work that they are to hold."""
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: no such folder {path.parent}")
 
 
 @contextmanager

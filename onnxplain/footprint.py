@@ -11,10 +11,11 @@ needs is kept for the way back: 784 MiB for 400 with VGG16 and a batch of 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import prod
 
 import onnx
+
+from .graph import captures, subgraphs
 
 LARGE = 1 << 20
 """Elements of the weights that are worth the trouble."""
@@ -22,40 +23,28 @@ MULTIPLICATIONS = 800
 """By convolutions, for each element of a dense weight: more, and a weight left as it is costs less than 5 % of a run."""
 SINGLE = 32
 """A single row, which is multiplied without packing, counts as so many: what comes later in the same session may be more."""
-
-
 LARGE_IMAGE = 64 << 20
 """Bytes of a tensor from which its memory is better given back than kept."""
 
 
 def streams(graph: onnx.GraphProto, rows: int) -> bool:
     """Whether runs of so many rows have images too large for keeping their memory."""
-    images = ([d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in graph.value_info)
-    return rows * max((4 * prod(dims) for dims in images), default=0) >= LARGE_IMAGE
+    return rows * max((4 * prod(extents) for extents in _samples(graph).values()), default=0) >= LARGE_IMAGE
 
 
 def unpacked(graph: onnx.GraphProto, rows: int) -> set[str]:
     """The float32 weights that only dense layers read, where runs of so many rows have enough convolutions."""
-    dims = {t.name: list(t.dims) for t in graph.initializer}
+    dims, samples = {t.name: list(t.dims) for t in graph.initializer}, _samples(graph)
     large = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and prod(t.dims) >= LARGE}
+    work = 0
     for node in graph.node:
         large.difference_update(name for k, name in enumerate(node.input) if node.op_type != "Gemm" or k != 1)
-        large.difference_update(_captured(node))
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
-    work = sum(prod(shapes[n.output[0]][1:]) * prod(dims[n.input[1]][1:]) for n in graph.node if _known(n, shapes, dims))
+        large.difference_update(captures(*subgraphs(node)))
+        if node.op_type == "Conv" and node.output[0] in samples and node.input[1] in dims:
+            work += prod(samples[node.output[0]]) * prod(dims[node.input[1]][1:])
     return large if MULTIPLICATIONS * sum(prod(dims[n]) for n in large) <= work * (SINGLE if rows == 1 else rows) else set()
 
 
-def _known(node: onnx.NodeProto, *tables: dict[str, list[int]]) -> bool:
-    """Whether a node is a convolution of known extents."""
-    shapes, dims = tables
-    return node.op_type == "Conv" and node.output[0] in shapes and node.input[1] in dims
-
-
-def _captured(node: onnx.NodeProto) -> Iterable[str]:
-    """What the bodies of a node read."""
-    for attribute in node.attribute:
-        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
-            for inner in body.node:
-                yield from inner.input
-                yield from _captured(inner)
+def _samples(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """The extents of a sample of each image, 0 where they are not known."""
+    return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in graph.value_info}

@@ -17,7 +17,7 @@ from onnx import helper
 
 from .errors import choose
 from .ops.shapes import add_at, same_shape, typed
-from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op
+from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, spelled
 
 OPTIMIZATIONS: dict[str, str] = {}
 """name → what it does and gains."""
@@ -166,7 +166,7 @@ def shared_product(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodePro
     for n in nodes:
         known = tape.shapes.get(n.output[0])
         if n.op_type == "Conv" and n.input[1] in made and known is not None and known.shape is not None:
-            alike.setdefault((*n.input[:2], *sorted(a.SerializeToString(deterministic=True) for a in n.attribute)), []).append(n)
+            alike.setdefault((*n.input[:2], *spelled(n.attribute)), []).append(n)
     bare = {id(g[0]): n for g in alike.values() for n in g if len(g) > 1 and len(n.input) == 2}  # equal nodes are one: each group has one at most
     sums = {id(n): bare[id(g[0])] for g in alike.values() if id(g[0]) in bare for n in g}
     finished = []

@@ -45,7 +45,7 @@ class Session:
         brain = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}
         self._brain = {v.name for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16}
         to_float32(proto.graph)
-        fed = {n for n in unpacked(proto.graph, rows) if n in emitted.weights} if cpu_only(chosen) else set()
+        fed = unpacked(proto.graph, rows) if cpu_only(chosen) else set()
         self._fed = {n: np.require(emitted.array(n), requirements=["C", "A"]) for n in fed}
         for t in [t for t in proto.graph.initializer if t.name in emitted.weights]:
             tensor = emitted.weights[t.name]
@@ -79,7 +79,7 @@ class Session:
         return {**feeds, **self._runs.place({n: self._cast(n, feeds[n]) for n in self.inputs if n in feeds})}
 
     def _cast(self, name: str, value: Any) -> Any:
-        return value.astype(np.float32) if name in self._brain and isinstance(value, np.ndarray) else value
+        return value.astype(np.float32, copy=False) if name in self._brain and isinstance(value, np.ndarray) else value
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Run once; all outputs, or those named."""

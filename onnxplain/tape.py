@@ -313,7 +313,7 @@ class Tape:
         if isinstance(attributes, Mapping):
             attributes = [helper.make_attribute(k, v) for k, v in sorted(attributes.items()) if v is not None]
         has_graph = any(a.HasField("g") or a.graphs for a in attributes)
-        key = (op_type, domain, arg_names, *sorted(a.SerializeToString(deterministic=True) for a in attributes if not has_graph))
+        key = (op_type, domain, arg_names, *(() if has_graph else spelled(attributes)))
         node, known = (None, ()) if has_graph else self._memo.get(key, (None, ()))
         if node is None or not all(node.output):
             known = ()
@@ -400,6 +400,11 @@ class Tape:
                 need.update(_reads(node))
                 kept.append(node)
         return kept[::-1]
+
+
+def spelled(attributes: Iterable[onnx.AttributeProto]) -> list[bytes]:
+    """Attributes as what tells nodes apart, in whatever order they come."""
+    return sorted(a.SerializeToString(deterministic=True) for a in attributes)
 
 
 def _image(t: Type) -> bool:

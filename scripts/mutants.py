@@ -67,8 +67,8 @@ MUTANTS = [
     ("optimize.py", 'at.tape.emit("Mul", [g, at])', "g", OPTIMIZE),
     ("optimize.py", "_channelwise(x, alpha, beta)", "_channelwise(x, alpha, 0.0)", OPTIMIZE),
     ("optimize.py", '"Add", [sums[id(n)].output[0], bias]', '"Sub", [sums[id(n)].output[0], bias]', OPTIMIZE),
-    ("device.py", "given[n].update_inplace(v)", "pass", "test_device.py"),
-    ("device.py", "[np.array(r.numpy()) for r in results]", "[r.numpy() for r in results]", "test_device.py"),
+    ("device.py", "recording.given[n].update_inplace(v)", "pass", "test_device.py"),
+    ("device.py", "[np.array(r.numpy()) for r in recording.results]", "[r.numpy() for r in recording.results]", "test_device.py"),
     # ---- rewrites ----
     ("canonical/batch_norm.py", "bias - mean * k", "bias - mean", NORM),
     ("canonical/batch_norm.py", "np.sqrt(var + attribute(", "np.sqrt(var + 0 * attribute(", NORM),

@@ -148,7 +148,7 @@ def compared(
         p.ask("prepare", file=files[name], shape=shape, method=FORWARD)
     todo = {(name, FORWARD): p for name, p in forward.items()} | {(name, method): processes[name] for name in setups}
     rounds = -(-options.images // options.batch) if options.images else options.repeats
-    found = in_turns({k: lambda p=p, m=k[1]: p.ask("run", method=m)["seconds"] for k, p in todo.items()}, rounds, Silent())
+    found = in_turns({k: lambda p=p, m=k[1]: p.ask("run", method=m)["seconds"] for k, p in todo.items()}, rounds, tqdm(disable=True))
     for (_, m), p in todo.items():
         p.ask("forget", method=m)
     records = []
@@ -162,12 +162,6 @@ def compared(
         memory = None if options.images else peak(pythons[name], name, files[name], shape, method, options.threads)
         records.append(record | {"memory": memory})
     return records
-
-
-class Silent:
-    """A progress bar that shows nothing."""
-
-    def update(self) -> None: ...
 
 
 def peak(python: str, framework: str, file: str, shape: Sequence[int], method: str, threads: int) -> int | None:
