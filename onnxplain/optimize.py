@@ -17,7 +17,7 @@ from onnx import helper
 
 from .errors import choose
 from .ops.shapes import add_at, same_shape, typed
-from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, spelled
+from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, reads, spelled
 
 OPTIMIZATIONS: dict[str, str] = {}
 """name → what it does and gains."""
@@ -81,7 +81,10 @@ def blocked_mask(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var | None
     """A mask made in the layout that convolutions leave their images in, by one that scales each channel: VGG16 spares a third of its reorders."""
     if x.tape.portable or x.dtype != np.float32 or (alpha, beta) == (1, 0) or not _blocked(x):
         return None
-    mask = op.HardSigmoid(_channelwise(x, alpha, beta), alpha=1.0, beta=0.0)
+    scale, shift = _per_channel(x, alpha, beta)
+    how = {"activation": "HardSigmoid", "activation_params": [1.0, 0.0], "group": int(x.shape[1] or 0), "kernel_shape": [1, 1]}
+    x.tape.imports[MICROSOFT] = 1
+    mask = x.tape.emit("FusedConv", [x, scale, shift], attributes=how, types=[x.type], domain=MICROSOFT)
     x.tape.blocked[mask.name] = True
     return mask
 
@@ -110,6 +113,70 @@ def blocked_sum(a: Operand, b: Operand) -> Var | None:
     return None if (both := _both_blocked(a, b)) is None else op.Add(*both)
 
 
+@optimization("Add")
+def common_factor(a: Operand, b: Operand) -> Var | None:
+    """a·c + a·d as a·(c + d), where branches meet: one product for two, of numbers or of matrices, and a convolution adds. ResNet50 with LRP: a twelfth."""
+    left, right = _meant(a), _meant(b)
+    if left is None or right is None or left.op_type != right.op_type or left.op_type not in ("Mul", "MatMul"):
+        return None
+    for k, common in enumerate(left.operands):
+        for m, other in enumerate(right.operands):
+            c, d = left.operands[1 - k], right.operands[1 - m]
+            fits = isinstance(c, Var) and isinstance(d, Var) and same_shape(c.type.shape, d.type.shape)
+            if fits and _same(common, other) and (left.op_type == "Mul" or k == m):
+                return getattr(op, left.op_type)(*((c + d, common) if k else (common, c + d)))
+    return None
+
+
+@optimization("Div")
+def share_of_relu(r: Operand, z: Operand) -> Var | None:
+    """a·c / (z ± ε) with a = max(z, 0) as c · a / (a + ε): no sign, no z, and pools divide winners alone. LRP-ε: 6 % less for VGG16, 15 % for ResNet50."""
+    stabilized = _meant(z)
+    if stabilized is None or stabilized.op_type != "stabilized":
+        return None
+    stabilizer, unpooled = _attributes(stabilized)["by"], _unpooled(r)
+    a, product = op.Relu(stabilized.operands[0]), _meant(r)
+    if unpooled is not None:
+        pool, product = _meant(unpooled.operands[1]), _meant(unpooled.operands[0])
+        if pool is None or pool.op_type != "MaxPool" or not _same(pool.operands[0], a):
+            return None
+        a = op.MaxPool(a, **_attributes(pool))
+    if product is None or product.op_type != "Mul" or not any(_same(v, a) for v in product.operands):
+        return None
+    c = product.operands[_same(product.operands[0], a)]
+    each = op.Mul(c, a / stabilizer(a, 1))
+    return each if unpooled is None else _unpool(r, unpooled, each)
+
+
+@optimization("MatMul")
+def transposed_factor(a: Operand, b: Operand) -> Var | None:
+    """A factor that is transposed is read across instead: on an attention's way back, ViT-B/16 spares 36 transpositions, 1 % of its time."""
+    across = {k: v for k, v in (("transA", _across(a)), ("transB", _across(b))) if v is not None}
+    tape = next((v.tape for v in across.values()), None)
+    if tape is None or tape.portable:
+        return None
+    tape.imports[MICROSOFT] = 1
+    plain, factors = tape.emit("MatMul", [a, b]), [across.get("transA", a), across.get("transB", b)]
+    product = tape.emit("FusedMatMul", factors, attributes=dict.fromkeys(across, 1), types=[plain.type], domain=MICROSOFT)
+    tape.meant[product.name] = Formula("MatMul", [a, b], {})
+    return product
+
+
+@optimization("ReduceSum")
+def rows_of_product(v: Operand, axes: Operand = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Var | None:
+    """Σⱼ (a·bᵀ)ᵢⱼ pᵢⱼ as Σₖ aᵢₖ (p·b)ᵢₖ, where p·b is there already: softmax's way back in an attention, 1 % of ViT-B/16's time."""
+    weighed = _meant(v)
+    if weighed is None or weighed.op_type != "Mul" or not isinstance(v, Var) or v.type.shape is None or axes not in ([-1], [v.rank - 1]):
+        return None
+    for product, p in (weighed.operands, weighed.operands[::-1]):
+        factors = _meant(product)
+        if factors is not None and factors.op_type == "MatMul" and isinstance(p, Var):
+            a, b = factors.operands[0], _across(factors.operands[1])
+            if isinstance(a, Var) and b is not None and p.tape.has("MatMul", p, b):
+                return op.ReduceSum(a * (p @ b), [-1], keepdims=keepdims)
+    return None
+
+
 @optimization("Relu")
 def relu_before_unpooling(x: Operand) -> Var | None:
     """What is zero between the winners needs no ReLU there: a quarter of the work with windows of 2 × 2."""
@@ -117,6 +184,18 @@ def relu_before_unpooling(x: Operand) -> Var | None:
     if unpooled is None or unpooled.op_type != "MaxUnpool":  # where windows overlap, a ReLU looks at sums
         return None
     return _unpool(x, unpooled, op.Relu(unpooled.operands[0]))
+
+
+@optimization("ConvTranspose")
+def scaled_kernel(g: Var, w: Var, **window: Any) -> Var | None:
+    """A number that multiplies an image multiplies the kernel instead, once: α and β of LRP-αβ, 1.4 % of ResNet50's time."""
+    product = _meant(g)
+    if product is None or product.op_type != "Mul":
+        return None
+    for number, image in (product.operands, reversed(product.operands)):
+        if isinstance(number, Var) and number.value is not None and number.value.ndim == 0:
+            return op.ConvTranspose(image, number * w, **window)
+    return None
 
 
 @optimization("ConvTranspose")
@@ -138,14 +217,15 @@ def pointwise_spread(g: Var, w: Var, *, strides, pads=None, dilations, group=1, 
     """A strided 1×1 kernel is a convolution whose cells are spread over a wider map by constant matrices: 7.6 → 3.4 ms."""
     if not w.is_static or any(k != 1 for k in w.shape[2:]) or any(pads or ()) or len(strides) > 2 or not _many_channels(w, group) or _unknown(g):
         return None
-    y = op.Conv(g, _swap_channels(w, group), group=group)
-    for axis, (s, rest) in enumerate(zip(strides, output_padding or [0] * len(strides)), 2):
-        if s > 1:
-            cells = int(y.shape[axis] or 0)
-            places = np.zeros((cells, s * (cells - 1) + 1 + rest))
-            places[np.arange(cells), s * np.arange(cells)] = 1
-            y = y @ y.tape.constant(places, y) if axis == y.rank - 1 else y.tape.constant(places.T, y) @ y
-    return y
+    return _spread(op.Conv(g, _swap_channels(w, group), group=group), strides, output_padding)
+
+
+@optimization("ConvTranspose")
+def depthwise_spread(g: Var, w: Var, *, strides, pads=None, dilations, group=1, output_padding=None) -> Var | None:
+    """So is a strided kernel for each channel, on cells that are spread first: 10 → 4 ms for 96 channels at 112², a tenth of MobileNetV2."""
+    if all(s == 1 for s in strides) or w.shape[1] != 1 or len(strides) > 2 or not _many_channels(w, group) or _unknown(g):
+        return None
+    return op.ConvTranspose(_spread(g, strides, output_padding), w, strides=[1] * len(strides), pads=pads, dilations=dilations, group=group)
 
 
 @optimization("MaxUnpool")
@@ -182,18 +262,47 @@ def shared_product(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodePro
     return finished
 
 
+@finish
+def early_mask(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """A mask is made right behind what it is made of, so that ONNX Runtime may add in place to what nobody reads later: ResNet50 takes 2 % less time."""
+    # ONNX Runtime walks from the outputs, the last node first. A mask written before what it multiplies is run before it.
+    last: dict[str, tuple[int, bool, int]] = {}
+    order = []
+    for k, n in enumerate(nodes):
+        early = n.op_type in ("FusedConv", "Identity")
+        at = max((last[name][0] for name in reads(n) if name in last), default=-1) if early else k
+        order.append((at, early, k))
+        last.update((o, order[-1]) for o in n.output)
+    return nodes if tape.portable else [nodes[k] for *_, k in sorted(order)]
+
+
 # ---- what a value was asked for as ----
 
 ELEMENTWISE = ("Cast", "Greater", "Less", "HardSigmoid")
 """What masks are made of."""
 BLOCKED = ("Relu", "Clip", "Add", "Mul", "BatchNormalization", "Concat")
 """What ONNX Runtime computes in its blocked layout, as it does a convolution, if that is where the operands are."""
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators: FusedConv is what it makes of a convolution and an activation itself."""
 BLOCK = 16
 """Channels that lie together, at the most that processors have."""
 
 
 def _meant(v: Operand) -> Formula | None:
     return v.tape.meant.get(v.name) if isinstance(v, Var) else None
+
+
+def _across(v: Operand) -> Var | None:
+    """The matrices that v transposes."""
+    formula = _meant(v)
+    if formula is None or formula.op_type != "Transpose" or not isinstance(v, Var) or v.dtype != np.float32 or v.type.shape is None or v.rank < 3:
+        return None
+    *rest, i, j = range(v.rank)
+    return formula.operands[0] if list(_attributes(formula).get("perm", ())) == [*rest, j, i] else None  # pyright: ignore[reportReturnType]  (it has a type)
+
+
+def _same(a: Operand, b: Operand) -> bool:
+    return isinstance(a, Var) and isinstance(b, Var) and a.name == b.name
 
 
 def _attributes(formula: Formula) -> dict[str, Any]:
@@ -255,13 +364,29 @@ def _image(v: Var) -> bool:
 
 def _channelwise(x: Var, scale: float, shift: float) -> Var:
     """scale · x + shift by a convolution, whose result is in the blocked layout."""
+    kernel, bias = _per_channel(x, scale, shift)
+    return op.Conv(x, kernel, bias if shift else None, group=int(x.shape[1] or 0))
+
+
+def _per_channel(x: Var, scale: float, shift: float) -> tuple[Var, Var]:
+    """The kernel and the bias that do the same to each channel of x."""
     channels = int(x.shape[1] or 0)
-    kernel, bias = (x.tape.constant(np.full(shape, value, np.float32)) for shape, value in (([channels, 1, 1, 1], scale), ([channels], shift)))
-    return op.Conv(x, kernel, bias if shift else None, group=channels)
+    return x.tape.constant(np.full([channels, 1, 1, 1], scale, np.float32)), x.tape.constant(np.full([channels], shift, np.float32))
 
 
 def _unknown(g: Var) -> bool:
     return not all(isinstance(d, int) for d in g.shape[2:])
+
+
+def _spread(x: Var, strides: Sequence[int], rest: Sequence[int] | None) -> Var:
+    """The cells of x `strides` apart, zeros between them and `rest` behind: products with constant matrices of ones and zeros."""
+    for axis, (s, more) in enumerate(zip(strides, rest or [0] * len(strides)), 2):
+        if s > 1:
+            cells = int(x.shape[axis] or 0)
+            places = np.zeros((cells, s * (cells - 1) + 1 + more))
+            places[np.arange(cells), s * np.arange(cells)] = 1
+            x = x @ x.tape.constant(places, x) if axis == x.rank - 1 else x.tape.constant(places.T, x) @ x
+    return x
 
 
 def _many_channels(w: Var, group: int) -> bool:

@@ -334,6 +334,10 @@ class Tape:
             self._memo[id(node) if has_graph else key] = node, known
         return known[:outputs] if outputs > 1 else next(iter(known))
 
+    def has(self, op_type: str, *inputs: Var) -> bool:
+        """Whether such a node is written, without attributes."""
+        return (op_type, "", tuple(v.name for v in inputs)) in self._memo
+
     def _small_constant(self, name: str) -> onnx.TensorProto | None:
         return self._small.get(name) or (self.outer._small_constant(name) if self.outer is not None else None)
 
@@ -350,10 +354,10 @@ class Tape:
             if v.name != public:
                 assert public in self.reserved or public not in self.names, f"the name {public!r} is taken inside the graph"
                 final.append(helper.make_node("Identity", [v.name], [public]))
-        kept = self._needed(self.nodes, wanted.values())
+        kept = self._needed(self.nodes, wanted.values()) + final
         for rewrite, finish in FINISHERS.items():
             kept = finish(self, kept) if rewrite not in SWITCHED_OFF else kept
-        need = {v.name for v in wanted.values()}.union(*map(_reads, kept))
+        need = {v.name for v in wanted.values()}.union(*map(reads, kept))
         initializers, weights = [t for n, t in self._small.items() if n in need], {}
         for n, tensor in self.weights.items():
             if n in need:
@@ -361,7 +365,7 @@ class Tape:
                 initializers.append(_placeholder(n, tensor))
         made = [(n, self.shapes.get(n)) for node in kept for n in node.output if n not in wanted]
         graph = helper.make_graph(
-            kept + final,
+            kept,
             name,
             [helper.make_value_info(v.name, v.type.proto) for v in self.inputs.values()],
             [helper.make_value_info(public, v.type.proto) for public, v in wanted.items()],
@@ -383,7 +387,7 @@ class Tape:
             final.append(v if fresh else self._copy(v))
             own.add(v.name)
         kept = self._needed(self.nodes, final)
-        need = {v.name for v in final}.union(*map(_reads, kept))
+        need = {v.name for v in final}.union(*map(reads, kept))
         infos = [[helper.make_value_info(v.name, v.type.proto) for v in values] for values in (self.inputs.values(), final)]
         return helper.make_graph(kept, name, *infos, [t for n, t in self._small.items() if n in need])
 
@@ -397,7 +401,7 @@ class Tape:
         need, kept = {v.name for v in wanted}, []
         for node in reversed(nodes):
             if not need.isdisjoint(node.output):
-                need.update(_reads(node))
+                need.update(reads(node))
                 kept.append(node)
         return kept[::-1]
 
@@ -412,13 +416,13 @@ def _image(t: Type) -> bool:
     return t.is_float and t.shape is not None and len(t.shape) == 4 and None not in t.shape
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def reads(node: onnx.NodeProto) -> set[str]:
     """All names that a node reads, those of its subgraphs included."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
             for inner in graph.node:
-                names |= _reads(inner)
+                names |= reads(inner)
             names.update(o.name for o in graph.output)
     return names
 

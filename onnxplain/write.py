@@ -85,8 +85,8 @@ class Writer:
         return f.tape.build(self._outputs(f) | self._results(replace(f, draw=self._draws(f))))
 
     def _results(self, f: Point) -> dict[str, Var]:
-        promised = self.method.promise(f)
-        return self._attributions(f) | self._facts(f) | ({} if promised is None else {PROMISED: promised})
+        facts, promised = self._facts(f), self.method.promise(f)  # written first, see `optimize.early_mask`
+        return self._attributions(f) | facts | ({} if promised is None else {PROMISED: promised})
 
     def forward(self, weighted: bool) -> Emitted:
         """The model and the facts alone, and how large the attributed tensors inside are."""

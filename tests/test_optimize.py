@@ -45,32 +45,74 @@ def residual():
     return n.model()
 
 
+def biased():
+    """A chain of convolutions with biases, pooled on the way."""
+    n = Net(seed=7)
+    n.shape = ["N", 3, 16, 16]
+    h = "x"
+    for i in (3, 16, 16):
+        h = n.add("Relu", n.add("Conv", h, n.weight(16, i, 3, 3), n.array(draw(16, seed=i)), pads=[1] * 4))
+        h = n.pool("MaxPool", h) if i == 3 else h
+    n.head(h, 16 * 64)
+    return n.model()
+
+
+def depthwise():
+    """A strided convolution of each channel by itself."""
+    n = Net(seed=8)
+    n.shape = ["N", 3, 16, 16]
+    h = n.add("Clip", n.conv("x", 3, 16), n.array(0.0), n.array(6.0))
+    n.head(n.add("Relu", n.conv(n.relu_conv(h, 16, 16, group=16, strides=[2, 2]), 16, 16, 1)), 16 * 64)
+    return n.model()
+
+
+def attention():
+    """One block of a transformer on 48 tokens of 16 numbers."""
+    n = Net(seed=9)
+    n.shape = ["N", 3, 16, 16]
+    dense = lambda v, i, o: n.add("Add", n.add("MatMul", v, n.weight(i, o, fan=i)), n.array(0.1 * draw(o, seed=o)))
+    heads = lambda v, perm: n.add("Transpose", n.add("Reshape", v, n.array([0, 48, 2, 8], np.int64)), perm=perm)
+    layer_norm = lambda v: n.add("LayerNormalization", v, n.array(1 + 0.1 * draw(16, seed=1)), n.array(0.1 * draw(16, seed=2)), axis=-1)
+    x = n.add("Reshape", "x", n.array([0, 48, 16], np.int64))
+    q, k, v = (heads(dense(h, 16, 16), p) for h, p in zip([layer_norm(x)] * 3, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])))
+    mixed = n.add("MatMul", n.add("Softmax", n.add("MatMul", q, k), axis=-1), v)
+    h = n.add("Add", x, n.add("Reshape", n.add("Transpose", mixed, perm=[0, 2, 1, 3]), n.array([0, 48, 16], np.int64)))
+    h = n.add("Add", h, dense(n.add("Gelu", dense(layer_norm(h), 16, 32)), 32, 16))
+    n.head(n.add("Relu", h), 48 * 16)
+    return n.model()
+
+
 def emitted(model, method="gradient", *, saved=False, **params) -> collections.Counter:
     explainer = onnxplain.Explainer(model, method, providers=["CPUExecutionProvider"], **params)
     proto = explainer.model if saved else explainer._runner.writer.plain(False).proto
     return collections.Counter(n.op_type for n in proto.graph.node)
 
 
-WITH = {  # rewrite → operators that it brings, and those that it spares
-    "steep_step": (["HardSigmoid"], ["Greater"]),
-    "flipped_kernel": (["Slice"], ["ConvTranspose"]),
-    "pointwise_spread": (["MatMul"], ["ConvTranspose"]),
-    "blocked_mask": (["Conv"], []),
-    "blocked_product": (["Conv"], []),
-    "blocked_sum": (["Conv"], []),
-}
+EPSILON = {"method": "lrp", "composite": "epsilon"}
+ALPHA_BETA = {"method": "lrp", "composite": "epsilon_alpha2_beta1"}
+WITH = [  # rewrite, model, method, operators that it brings, operators that it spares, what hides it
+    ("steep_step", pools, {}, ["HardSigmoid"], ["Greater"], []),
+    ("flipped_kernel", pools, {}, ["Slice"], ["ConvTranspose"], []),
+    ("pointwise_spread", pools, {}, ["MatMul"], ["ConvTranspose"], []),
+    ("blocked_mask", pools, {}, ["FusedConv"], [], []),
+    ("blocked_product", pools, {}, ["Conv"], [], []),
+    ("blocked_sum", residual, {}, ["Conv"], [], ["blocked_product"]),  # a product behind a sum would bring it there too
+    ("common_factor", residual, EPSILON, [], ["Mul"], []),
+    ("share_of_relu", biased, EPSILON, [], ["HardSigmoid"], []),
+    ("depthwise_spread", depthwise, {}, ["MatMul"], ["ConvTranspose"], []),
+    ("transposed_factor", attention, {}, ["FusedMatMul"], ["Transpose"], []),
+]
 
 
-@pytest.mark.parametrize("name", WITH)
-def test_each_changes_what_is_written(name):
-    model, others = (pools, []) if name != "blocked_sum" else (residual, ["blocked_product"])  # a product behind a sum would bring it there too
+@pytest.mark.parametrize(("name", "model", "options", "brings", "spares", "others"), WITH, ids=[row[0] for row in WITH])
+def test_each_changes_what_is_written(name, model, options, brings, spares, others):
     with switched_off(*others) if others else nullcontext():
-        on = emitted(model())
+        on = emitted(model(), **options)
     with switched_off(name, *others):
-        off = emitted(model())
-    for op_type in WITH[name][0]:
+        off = emitted(model(), **options)
+    for op_type in brings:
         assert on[op_type] > off[op_type], op_type
-    for op_type in WITH[name][1]:
+    for op_type in spares:
         assert on[op_type] < off[op_type], op_type
 
 
@@ -91,6 +133,37 @@ def test_what_is_done_to_an_unpooled_map_is_done_to_its_winners(name, method):
         off = readers()
     assert on.isdisjoint(["Mul", "Relu"])
     assert not off.isdisjoint(["Mul", "Relu"])
+
+
+def readers(nodes, made: str, op_type: str) -> int:
+    """How many nodes of one operator read what another makes."""
+    values = {o for n in nodes if n.op_type == made for o in n.output}
+    return sum(n.op_type == op_type and not values.isdisjoint(n.input) for n in nodes)
+
+
+def test_alpha_and_beta_multiply_kernels():
+    with switched_off("scaled_kernel"):
+        assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 7
+    assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 1  # the dense layer's
+
+
+def test_softmax_sums_what_the_values_weigh():
+    weighed = lambda nodes: readers(nodes, "Softmax", "Mul")
+    with switched_off("rows_of_product"):
+        assert weighed(nodes_of(attention())) == 2
+    assert weighed(nodes_of(attention())) == 1
+
+
+def test_masks_are_made_early():
+    """Each behind what it is made of, before any cotangent is."""
+    nodes = nodes_of(residual())
+    made = {o: k for k, n in enumerate(nodes) for o in n.output}
+    masks = [(k, n) for k, n in enumerate(nodes) if n.op_type == "FusedConv"]
+    assert len(masks) == 5
+    assert all(nodes[k - 1].op_type == "FusedConv" or made[n.input[0]] == k - 1 for k, n in masks)
+    with switched_off("early_mask"):
+        nodes = nodes_of(residual())
+    assert min(k for k, n in enumerate(nodes) if n.op_type == "FusedConv") > max(k for k, n in enumerate(nodes) if n.op_type == "Gemm")
 
 
 def test_a_pool_that_is_asked_for_its_winners_runs_once():
@@ -137,15 +210,16 @@ OPTIONS = [
     {"method": "gradient"},
     {"method": "guided_backprop"},
     {"method": "deconvnet"},
-    {"method": "lrp", "composite": "epsilon_alpha2_beta1"},
+    EPSILON,
+    ALPHA_BETA,
     {"method": "integrated_gradients", "steps": 4},  # several points of each sample share the batch axis: shapes must not promise otherwise
     {"method": "deepshap", "background": draw(3, 3, 16, 16, seed=1)},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o["method"])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o.get("composite", o["method"]))
 @pytest.mark.parametrize("name", [*OPTIMIZATIONS, None])
-@pytest.mark.parametrize("model", [pools, residual])
+@pytest.mark.parametrize("model", [pools, residual, biased, depthwise, attention])
 def test_none_changes_a_number(options, name, model):
     x = draw(3, 3, 16, 16)
     with switched_off():

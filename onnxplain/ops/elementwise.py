@@ -25,7 +25,8 @@ def _gelu(x: Var, y: Var, approximate: str = "none") -> Var:
         k = math.sqrt(2 / math.pi)
         t = op.Tanh(k * (x + 0.044715 * x * x * x))
         return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x)
-    return 0.5 * (1 + op.Erf(x / SQRT_2)) + x * op.Exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    u = x / SQRT_2  # Φ(x) + x φ(x), the factor 1/√π as a summand of the exponent
+    return 0.5 * (1 + op.Erf(u)) + u * op.Exp(-0.5 * math.log(math.pi) - u * u)
 
 
 def _mish(x: Var, y: Var) -> Var:

@@ -55,25 +55,33 @@ def BatchNormalization(g, y, x, scale, bias, mean, var, *, epsilon=1e-5, momentu
 def _batch_statistics(gs, ys, x, scale, axes, epsilon, momentum):
     """Training: x is standardised by its own mean and variance, which also move the two running ones."""
     g, g_mean, g_var = (zeros(v) if d is None else d for d, v in zip([*gs, None, None], (ys[0], scale, scale)))
-    unit, inverse = moments(x, axes, epsilon)
-    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    centred, inverse = moments(x, axes, epsilon)
     n = ratio(x, scale, axes)
-    dx = standardised(g * _channels(scale, x), unit, inverse, axes)
+    dx = standardised(g * _channels(scale, x), centred, inverse, axes)
     dx = dx + (1 - momentum) / n * (_channels(g_mean, x) + 2 * centred * _channels(g_var, x))
-    return dx, (lambda: op.ReduceSum(g * unit, axes, keepdims=0)), (lambda: op.ReduceSum(g, axes, keepdims=0)), momentum * g_mean, momentum * g_var
+    d_scale = lambda: op.ReduceSum(g * (centred * inverse), axes, keepdims=0)
+    return dx, d_scale, (lambda: op.ReduceSum(g, axes, keepdims=0)), momentum * g_mean, momentum * g_var
 
 
-def standardised(g: Var, unit: Var, inverse: Var, axes) -> Var:
-    """The VJP of unit = (x - mean) · inverse, where mean and deviation are taken over `axes`."""
-    along = op.ReduceMean(g * unit, axes, keepdims=1)
-    return inverse * (g - op.ReduceMean(g, axes, keepdims=1) - unit * along)
+def standardised(g: Var, centred: Var, inverse: Var, axes) -> Var:
+    """The VJP of centred · inverse = (x - mean) / deviation, both taken over `axes`."""
+    along = op.ReduceMean(g * centred, axes, keepdims=1) * inverse * inverse
+    return inverse * (g - op.ReduceMean(g, axes, keepdims=1) - centred * along)
 
 
 def moments(x: Var, axes, epsilon: float) -> tuple[Var, Var]:
-    """The standardised x, and one over its deviation."""
+    """x less its mean, and one over its deviation."""
     centred = x - op.ReduceMean(x, axes, keepdims=1)
-    inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
-    return centred * inverse, inverse
+    return centred, 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
+
+
+def _layer_moments(x: Var, y: Var | None, axes, epsilon: float) -> tuple[Var, Var]:
+    """The same, of the layer that made y itself if it can tell."""
+    made = None if y is None else y.tape.meant.get(y.name)
+    if made is None or made.op_type != "LayerNormalization" or x.dtype != np.float32:
+        return moments(x, axes, epsilon)
+    _, mean, inverse = x.tape.emit(made.op_type, made.operands, 3, made.attributes)
+    return x - mean, inverse
 
 
 @normalization(many=True)
@@ -81,30 +89,30 @@ def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stas
     axes = list(range(axis % x.rank, x.rank))
     g, g_mean, g_inverse = [*g, None, None][:3]
     g = zeros(x) if g is None else g
-    unit, inverse = moments(x, axes, epsilon)
-    dx = standardised(g * scale, unit, inverse, axes)
+    centred, inverse = _layer_moments(x, y[0], axes, epsilon)
+    dx = standardised(g * scale, centred, inverse, axes)
     if g_mean is not None:
         dx = dx + g_mean / ratio(x, g_mean, axes)
-    if g_inverse is not None:  # the third output is 1/σ, whose slope is -unit · inverse² / n
-        dx = dx - g_inverse * unit * inverse * inverse / ratio(x, g_inverse, axes)
-    return dx, (lambda: g * unit), (lambda: g)
+    if g_inverse is not None:  # the third output is 1/σ, whose slope is -centred · inverse³ / n
+        dx = dx - g_inverse * centred * inverse * inverse * inverse / ratio(x, g_inverse, axes)
+    return dx, (lambda: g * (centred * inverse)), (lambda: g)
 
 
 @normalization
 def InstanceNormalization(g, y, x, scale, bias, *, epsilon=1e-5):
     axes = list(range(2, x.rank))
-    unit, inverse = moments(x, axes, epsilon)
-    dx = standardised(g * _channels(scale, x), unit, inverse, axes)
-    return dx, (lambda: op.ReduceSum(g * unit, [0, *axes], keepdims=0)), (lambda: op.ReduceSum(g, [0, *axes], keepdims=0))
+    centred, inverse = moments(x, axes, epsilon)
+    dx = standardised(g * _channels(scale, x), centred, inverse, axes)
+    return dx, (lambda: op.ReduceSum(g * (centred * inverse), [0, *axes], keepdims=0)), (lambda: op.ReduceSum(g, [0, *axes], keepdims=0))
 
 
 @normalization
 def GroupNormalization(g, y, x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
     grouped = lambda v: op.Reshape(v, [0, num_groups, -1])
-    unit, inverse = moments(grouped(x), [2], epsilon)
-    dx = reshape_like(standardised(grouped(g * _channels(scale, x)), unit, inverse, [2]), x)
+    centred, inverse = moments(grouped(x), [2], epsilon)
+    dx = reshape_like(standardised(grouped(g * _channels(scale, x)), centred, inverse, [2]), x)
     rest = [0, *range(2, x.rank)]
-    return dx, (lambda: op.ReduceSum(g * reshape_like(unit, x), rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
+    return dx, (lambda: op.ReduceSum(g * reshape_like(centred * inverse, x), rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
 
 
 @normalization
@@ -112,7 +120,7 @@ def MeanVarianceNormalization(g, y, x, *, axes=(0, 2, 3)):
     axes = list(axes)
     centred = x - op.ReduceMean(x, axes, keepdims=1)
     inverse = 1 / (op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1)) + 1e-9)
-    return (standardised(g, centred * inverse, inverse, axes),)
+    return (standardised(g, centred, inverse, axes),)
 
 
 @normalization

@@ -20,8 +20,8 @@ import numpy as np
 from ..backward import Call, Cotangent, Part, single
 from ..errors import InputError
 from ..ops.normalization import moments
-from ..ops.shapes import cast, reshape_like, step
-from ..tape import Var, op
+from ..ops.shapes import cast, filled, reshape_like, step
+from ..tape import Formula, Var, op
 
 RULES: dict[str, Any] = {}
 
@@ -39,7 +39,7 @@ def square(w: Var) -> Var:
 
 
 def one(w: Var) -> Var:
-    return op.Expand(w.tape.constant(1.0, w), op.Shape(w))
+    return filled(w, 1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ class Stabilizer:
 
     def __call__(self, z: Var, sign: int = 0) -> Var:
         """z, away from zero; `sign` tells z's where it cannot change, which saves finding it out."""
+        away = self._away(z, sign)
+        if not self.norm_scale:  # then each element is moved by what it is itself
+            z.tape.meant[away.name] = Formula("stabilized", [z], {"by": self})
+        return away
+
+    def _away(self, z: Var, sign: int) -> Var:
         if self.zeros_only:
             return z + self.epsilon * cast(op.Equal(z, 0), z)
         side = float(sign) if sign else 2 * cast(z >= 0, z) - 1
@@ -260,7 +266,7 @@ class Flat(Rule, name="flat"):
 
 def _ones(f: Call) -> list[Var]:
     """Ones in the shape of the inputs."""
-    return [op.Expand(x.tape.constant(1.0, x), op.Shape(x)) for x in f.x]
+    return [filled(x, 1) for x in f.x]
 
 
 @dataclass(frozen=True)
