@@ -81,12 +81,30 @@ def blocked_mask(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var | None
     """A mask made in the layout that convolutions leave their images in, by one that scales each channel: VGG16 spares a third of its reorders."""
     if x.tape.portable or x.dtype != np.float32 or (alpha, beta) == (1, 0) or not _blocked(x):
         return None
-    scale, shift = _per_channel(x, alpha, beta)
-    how = {"activation": "HardSigmoid", "activation_params": [1.0, 0.0], "group": int(x.shape[1] or 0), "kernel_shape": [1, 1]}
-    x.tape.imports[MICROSOFT] = 1
-    mask = x.tape.emit("FusedConv", [x, scale, shift], attributes=how, types=[x.type], domain=MICROSOFT)
-    x.tape.blocked[mask.name] = True
-    return mask
+    return _fused(x, alpha, beta, "HardSigmoid", [1.0, 0.0])
+
+
+@optimization("Mul")
+def band_mask(a: Operand, b: Operand) -> Var | None:
+    """Both masks of a ReLU6 in one, the upper as what is added to the lower: MobileNetV2 takes a sixth less time."""
+    product, upper = _meant(a), _compared(b, "Less")
+    if product is None or product.op_type != "Mul" or upper is None:
+        return None
+    g, lower = product.operands[0], _compared(product.operands[1], "Greater")
+    y, high = upper
+    clipped = _meant(y)
+    # As y is clipped, it is never above the bound.
+    if lower is None or not _same(lower[0], y) or clipped is None or clipped.op_type != "Clip" or y.tape.portable or not _blocked(y):
+        return None
+    low = lower[1]
+    rise = 2.0 ** -np.floor(np.log2(np.nextafter(low, np.float32(np.inf)) - low)) if low else 2.0**96
+    depth = 2 * rise * float(high - low)
+    before = np.nextafter(high, np.float32(-np.inf))
+    fall = 2.0 ** np.ceil(np.log2(depth / float(high - before)))
+    if not high > low or max(abs(low), abs(high)) * max(rise, fall) > 1e38:
+        return None
+    closed = _fused(y, -fall, fall * float(before), "Clip", [-depth, 0.0])
+    return op.Mul(g, _fused(y, rise, -rise * float(low), "HardSigmoid", [1.0, 0.0], closed))
 
 
 @optimization("Mul")
@@ -301,6 +319,17 @@ def _across(v: Operand) -> Var | None:
     return formula.operands[0] if list(_attributes(formula).get("perm", ())) == [*rest, j, i] else None  # pyright: ignore[reportReturnType]  (it has a type)
 
 
+def _compared(mask: Operand, how: str) -> tuple[Var, np.float32] | None:
+    """What a mask compares with which constant, if it is that comparison."""
+    cast = _meant(mask)
+    compared = _meant(cast.operands[0]) if cast is not None and cast.op_type == "Cast" else None
+    if compared is None or compared.op_type != how:
+        return None
+    x, threshold = compared.operands
+    fits = isinstance(x, Var) and x.dtype == np.float32 and isinstance(threshold, Var) and threshold.value is not None and threshold.value.size == 1
+    return (x, np.float32(threshold.value.item())) if fits else None  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue, reportReturnType]
+
+
 def _same(a: Operand, b: Operand) -> bool:
     return isinstance(a, Var) and isinstance(b, Var) and a.name == b.name
 
@@ -366,6 +395,15 @@ def _channelwise(x: Var, scale: float, shift: float) -> Var:
     """scale · x + shift by a convolution, whose result is in the blocked layout."""
     kernel, bias = _per_channel(x, scale, shift)
     return op.Conv(x, kernel, bias if shift else None, group=int(x.shape[1] or 0))
+
+
+def _fused(x: Var, scale: float, shift: float, activation: str, params: Sequence[float], added: Var | None = None) -> Var:
+    """activation(scale · x + shift + added) in the blocked layout."""
+    how = {"activation": activation, "activation_params": params, "group": int(x.shape[1] or 0), "kernel_shape": [1, 1]}
+    x.tape.imports[MICROSOFT] = 1
+    y = x.tape.emit("FusedConv", [x, *_per_channel(x, scale, shift), added], attributes=how, types=[x.type], domain=MICROSOFT)
+    x.tape.blocked[y.name] = True
+    return y
 
 
 def _per_channel(x: Var, scale: float, shift: float) -> tuple[Var, Var]:

@@ -99,6 +99,7 @@ WITH = [  # rewrite, model, method, operators that it brings, operators that it 
     ("blocked_sum", residual, {}, ["Conv"], [], ["blocked_product"]),  # a product behind a sum would bring it there too
     ("common_factor", residual, EPSILON, [], ["Mul"], []),
     ("share_of_relu", biased, EPSILON, [], ["HardSigmoid"], []),
+    ("band_mask", depthwise, {}, [], ["Mul"], []),
     ("depthwise_spread", depthwise, {}, ["MatMul"], ["ConvTranspose"], []),
     ("transposed_factor", attention, {}, ["FusedMatMul"], ["Transpose"], []),
 ]
@@ -145,6 +146,29 @@ def test_alpha_and_beta_multiply_kernels():
     with switched_off("scaled_kernel"):
         assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 7
     assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 1  # the dense layer's
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same in 16 bits."""
+    del model.graph.value_info[:]
+    for t in [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]:
+        t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t).astype(np.float16), t.name))
+    for v in (*model.graph.input, *model.graph.output):
+        v.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    return model
+
+
+@pytest.mark.parametrize("stabilizer", [0.0, 0.1, {"clip": True, "epsilon": 0.1}, {"zeros_only": True}, {"norm_scale": True, "epsilon": 0.1}], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_units_that_are_off_get_nothing_whatever_keeps_zero_away(stabilizer, dtype):
+    """Where a ReLU's z is negative its relevance is 0 / z, and must not become 0 / 0."""
+    x, options = draw(2, 3, 16, 16), EPSILON | {"epsilon": stabilizer}
+    model = biased() if dtype == np.float32 else halved(biased())
+    with switched_off():
+        expected = onnxplain.explain(model, x.astype(dtype), target=1, **options).attribution
+    got = onnxplain.explain(model, x.astype(dtype), target=1, **options).attribution
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(got, expected, atol=np.abs(expected).max() * (1e-5 if dtype == np.float32 else 1e-2))
 
 
 def test_softmax_sums_what_the_values_weigh():
@@ -282,6 +306,27 @@ def test_a_steep_step_is_exact_next_to_its_threshold(op_type, threshold):
     assert next(n.op_type for n in emitted.proto.graph.node) == "HardSigmoid"
     got = Session(emitted, ["CPUExecutionProvider"]).run({"x": x})["y"]
     np.testing.assert_array_equal(got, COMPARED[op_type](x, c))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 1.0), (0.1, 0.3), (-3e4, -2e4), (1.0, 1.0), (2.0, 1.0)])
+def test_a_band_is_exact_next_to_its_bounds(low, high):
+    n = Net()
+    n.shape = ["N", 16, 1, 11]
+    bounds = [n.array(low), n.array(high)]
+    n.head(n.add("Clip", n.add("Conv", "x", n.array(np.eye(16)[:, :, None, None])), *bounds), 176)
+    ends = [np.nextafter(np.float32(c), np.float32(side)) for c in (low, high) for side in (-np.inf, np.inf)]
+    values = np.array([low, high, *ends, (low + high) / 2, 2 * low - high, 2 * high - low, 1e-20, 1e5], np.float32)
+    values[(values != 0) & (np.abs(values) < 1e-28)] = 1e-28  # smaller numbers pass in part where the lower bound is zero
+    x = np.broadcast_to(values, (1, 16, 1, 11)).copy()
+    spared = emitted(n.model())["Mul"]
+    with switched_off("band_mask"):
+        spared = emitted(n.model())["Mul"] - spared
+    assert spared == (low < high)
+    got = onnxplain.explain(n.model(), x, "gradient", target=1).attribution
+    with switched_off():
+        expected = onnxplain.explain(n.model(), x, "gradient", target=1).attribution
+    np.testing.assert_array_equal(got, expected)
+    assert low >= high or expected.any()
 
 
 def test_methods_that_differ_in_a_bias_share_the_product():

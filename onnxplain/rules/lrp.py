@@ -58,7 +58,7 @@ class Stabilizer:
     def __call__(self, z: Var, sign: int = 0) -> Var:
         """z, away from zero; `sign` tells z's where it cannot change, which saves finding it out."""
         away = self._away(z, sign)
-        if not self.norm_scale:  # then each element is moved by what it is itself
+        if self.epsilon > 0 and not self.norm_scale:  # each element is moved by what it is itself, and zero is too
             z.tape.meant[away.name] = Formula("stabilized", [z], {"by": self})
         return away
 
