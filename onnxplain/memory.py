@@ -11,8 +11,8 @@ import numpy as np
 from .methods import Method
 from .question import Question
 
-MOST = 32
-"""More points at once no longer gain anything on CPU."""
+MOST = 16
+"""More points at once gain nothing on CPU: occlusion of ResNet50 takes 4 % longer with 32, of VGG16 as long."""
 
 
 def points_per_run(question: Question, feeds: Mapping[str, np.ndarray], method: Method) -> int:

@@ -55,13 +55,11 @@ def switched_off(*names: str) -> Iterator[None]:
 @optimization("Cast")
 def steep_step(v: Var, *, to: int) -> Var | None:
     """v > c, v < c, v ≥ c or v ≤ c as 1 or 0, c constant: a steep HardSigmoid, one kernel for two; a ReLU's mask takes 15 % less time, a ReLU6's half."""
-    compared = _meant(v)
-    if compared is None or compared.op_type not in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual") or to != 1:
+    compared = _comparison(v)
+    if compared is None or to != 1:
         return None
-    x, threshold = compared.operands
-    if not isinstance(x, Var) or not isinstance(threshold, Var) or x.dtype != np.float32 or threshold.value is None or threshold.value.size != 1:
-        return None
-    c, side, strict = np.float32(threshold.value.item()), 1.0 if compared.op_type.startswith("Greater") else -1.0, not compared.op_type.endswith("Equal")
+    how, x, c = compared
+    side, strict = 1.0 if how.startswith("Greater") else -1.0, not how.endswith("Equal")
     if c == 0 and not strict:  # signs are asked of sums, which are in no blocks
         return x.tape.emit("HardSigmoid", [x], attributes={"alpha": side * 3e38, "beta": 1.0})
     if not strict:
@@ -92,9 +90,7 @@ def band_mask(a: Operand, b: Operand) -> Var | None:
         return None
     g, lower = product.operands[0], _compared(product.operands[1], "Greater")
     y, high = upper
-    clipped = _meant(y)
-    # As y is clipped, it is never above the bound.
-    if lower is None or not _same(lower[0], y) or clipped is None or clipped.op_type != "Clip" or y.tape.portable or not _blocked(y):
+    if lower is None or not _same(lower[0], y) or y.tape.portable or not _blocked(y) or not _at_most(y, high):
         return None
     low = lower[1]
     rise = 2.0 ** -np.floor(np.log2(np.nextafter(low, np.float32(np.inf)) - low)) if low else 2.0**96
@@ -284,14 +280,16 @@ def shared_product(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodePro
 def early_mask(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """A mask is made right behind what it is made of, so that ONNX Runtime may add in place to what nobody reads later: ResNet50 takes 2 % less time."""
     # ONNX Runtime walks from the outputs, the last node first. A mask written before what it multiplies is run before it.
-    last: dict[str, tuple[int, bool, int]] = {}
+    if tape.portable:
+        return nodes
+    place: dict[str, int] = {}
     order = []
     for k, n in enumerate(nodes):
         early = n.op_type in ("FusedConv", "Identity")
-        at = max((last[name][0] for name in reads(n) if name in last), default=-1) if early else k
+        at = max((place[name] for name in reads(n) if name in place), default=-1) if early else k
         order.append((at, early, k))
-        last.update((o, order[-1]) for o in n.output)
-    return nodes if tape.portable else [nodes[k] for *_, k in sorted(order)]
+        place.update(dict.fromkeys(n.output, at))
+    return [nodes[k] for *_, k in sorted(order)]
 
 
 # ---- what a value was asked for as ----
@@ -319,15 +317,29 @@ def _across(v: Operand) -> Var | None:
     return formula.operands[0] if list(_attributes(formula).get("perm", ())) == [*rest, j, i] else None  # pyright: ignore[reportReturnType]  (it has a type)
 
 
-def _compared(mask: Operand, how: str) -> tuple[Var, np.float32] | None:
-    """What a mask compares with which constant, if it is that comparison."""
-    cast = _meant(mask)
-    compared = _meant(cast.operands[0]) if cast is not None and cast.op_type == "Cast" else None
-    if compared is None or compared.op_type != how:
+def _comparison(v: Operand) -> tuple[str, Var, np.float32] | None:
+    """What a value asks of which float32 tensor and which constant, if it is a comparison."""
+    compared = _meant(v)
+    if compared is None or compared.op_type not in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
         return None
-    x, threshold = compared.operands
-    fits = isinstance(x, Var) and x.dtype == np.float32 and isinstance(threshold, Var) and threshold.value is not None and threshold.value.size == 1
-    return (x, np.float32(threshold.value.item())) if fits else None  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue, reportReturnType]
+    x, c = compared.operands
+    if not isinstance(x, Var) or not isinstance(c, Var) or x.dtype != np.float32 or c.value is None or c.value.size != 1:
+        return None
+    return compared.op_type, x, np.float32(c.value.item())
+
+
+def _compared(mask: Operand, how: str) -> tuple[Var, np.float32] | None:
+    """What a mask compares with which constant, if that is how it does."""
+    cast = _meant(mask)
+    compared = _comparison(cast.operands[0]) if cast is not None and cast.op_type == "Cast" else None
+    return compared[1:] if compared is not None and compared[0] == how else None
+
+
+def _at_most(y: Var, bound: np.float32) -> bool:
+    """Whether y is clipped to no more than a bound."""
+    clip = _meant(y)
+    high = clip.operands[2] if clip is not None and clip.op_type == "Clip" and len(clip.operands) == 3 else None
+    return isinstance(high, Var) and high.value is not None and bool((high.value <= bound).all())
 
 
 def _same(a: Operand, b: Operand) -> bool:

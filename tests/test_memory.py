@@ -30,6 +30,7 @@ def test_more_memory_more_points_within_bounds(question, monkeypatch):
 
 
 def test_weights_do_not_count_twice_but_points_inside_do(question, monkeypatch):
+    monkeypatch.setattr(memory, "MOST", 100)
     alone = points(question, 300_000, monkeypatch)
     nested = points(question, 300_000, monkeypatch, "smoothgrad", inner="integrated_gradients", inner_params={"steps": 5})
     twice = points(
