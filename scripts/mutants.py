@@ -30,8 +30,8 @@ MUTANTS = [
     ("methods/path.py", "(f.x - start(f, self.baseline, draw)) * a", "f.x * a", PATH),
     (
         "methods/path.py",
-        'f"baseline:{name}"] = np.take(rows, samples, axis)[None]',
-        'f"baseline:{name}"] = np.take(rows, range(len(samples)), axis)[None]',
+        'f"baseline:{name}"] = np.take(array, samples, axis)[None]',
+        'f"baseline:{name}"] = np.take(array, range(len(samples)), axis)[None]',
         PATH,
     ),
     ("methods/path.py", "return f.x - (1 - alpha) * (f.x - self._baseline(f, draw))", "return f.x - alpha * (f.x - self._baseline(f, draw))", PATH),
@@ -39,7 +39,7 @@ MUTANTS = [
     ("methods/noise.py", "return a * a if self.square else", "return a if self.square else", NOISE),
     ("methods/noise.py", "default_rng([self.seed, s, n, index])", "default_rng([self.seed, s, index])", NOISE),
     ("methods/noise.py", "rest = [a for a in range(x.rank) if a != axis]", "rest = list(range(x.rank))", NOISE),
-    ("methods/base.py", "order = [*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]", "order = list(range(rank + 1))", PATH),
+    ("methods/base.py", "perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]", "perm=list(range(rank + 1))", PATH),
     (
         "methods/base.py",
         "v = op.Transpose(v, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)])",
@@ -65,7 +65,7 @@ MUTANTS = [
     ("optimize.py", 'or unpooled.op_type != "MaxUnpool"', "", OPTIMIZE),
     ("optimize.py", "op.Relu(unpooled.operands[0])", "unpooled.operands[0]", OPTIMIZE),
     ("optimize.py", 'at.tape.emit("Mul", [g, at])', "g", OPTIMIZE),
-    ("optimize.py", "_per_channel(x, alpha, beta)", "_per_channel(x, alpha, 0.0)", OPTIMIZE),
+    ("optimize.py", "_fused(x, alpha, beta,", "_fused(x, alpha, 0.0,", OPTIMIZE),
     ("rules/lrp.py", "self.epsilon > 0 and not self.norm_scale", "not self.norm_scale", OPTIMIZE),
     ("rules/lrp.py", "self.epsilon > 0 and not self.norm_scale", "self.epsilon > 0", OPTIMIZE),
     ("optimize.py", "fall * float(before)", "fall * float(high)", OPTIMIZE),
