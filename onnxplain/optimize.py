@@ -17,7 +17,7 @@ from onnx import helper
 
 from .errors import choose
 from .ops.shapes import add_at, same_shape, typed
-from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, reads, spelled
+from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, spelled
 
 OPTIMIZATIONS: dict[str, str] = {}
 """name → what it does and gains."""
@@ -286,7 +286,7 @@ def early_mask(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     order = []
     for k, n in enumerate(nodes):
         early = n.op_type in ("FusedConv", "Identity")
-        at = max((place[name] for name in reads(n) if name in place), default=-1) if early else k
+        at = max((place[name] for name in n.input if name in place), default=-1) if early else k
         order.append((at, early, k))
         place.update(dict.fromkeys(n.output, at))
     return [nodes[k] for *_, k in sorted(order)]

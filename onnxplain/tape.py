@@ -357,7 +357,7 @@ class Tape:
         kept = self._needed(self.nodes, wanted.values()) + final
         for rewrite, finish in FINISHERS.items():
             kept = finish(self, kept) if rewrite not in SWITCHED_OFF else kept
-        need = {v.name for v in wanted.values()}.union(*map(reads, kept))
+        need = {v.name for v in wanted.values()}.union(*map(_reads, kept))
         initializers, weights = [t for n, t in self._small.items() if n in need], {}
         for n, tensor in self.weights.items():
             if n in need:
@@ -387,7 +387,7 @@ class Tape:
             final.append(v if fresh else self._copy(v))
             own.add(v.name)
         kept = self._needed(self.nodes, final)
-        need = {v.name for v in final}.union(*map(reads, kept))
+        need = {v.name for v in final}.union(*map(_reads, kept))
         infos = [[helper.make_value_info(v.name, v.type.proto) for v in values] for values in (self.inputs.values(), final)]
         return helper.make_graph(kept, name, *infos, [t for n, t in self._small.items() if n in need])
 
@@ -401,7 +401,7 @@ class Tape:
         need, kept = {v.name for v in wanted}, []
         for node in reversed(nodes):
             if not need.isdisjoint(node.output):
-                need.update(reads(node))
+                need.update(_reads(node))
                 kept.append(node)
         return kept[::-1]
 
@@ -416,13 +416,13 @@ def _image(t: Type) -> bool:
     return t.is_float and t.shape is not None and len(t.shape) == 4 and None not in t.shape
 
 
-def reads(node: onnx.NodeProto) -> set[str]:
+def _reads(node: onnx.NodeProto) -> set[str]:
     """All names that a node reads, those of its subgraphs included."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
             for inner in graph.node:
-                names |= reads(inner)
+                names |= _reads(inner)
             names.update(o.name for o in graph.output)
     return names
 

@@ -329,6 +329,19 @@ def test_a_band_is_exact_next_to_its_bounds(low, high):
     assert low >= high or expected.any()
 
 
+@pytest.mark.parametrize(("high", "one"), [(6.0, True), (7.0, True), (3.0, False)])
+def test_a_band_ends_no_lower_than_what_is_clipped(high, one):
+    tape = Tape(portable=False)
+    x = tape.input("x", Type.tensor(np.float32, ["N", 16, 4, 4]))
+    y = op.Clip(op.Conv(x, tape.constant(np.eye(16, dtype=np.float32)[:, :, None, None])), 0.0, 6.0)
+    tape.reserve(["dx"])
+    emitted = tape.build({"dx": x * cast(y > 0, y) * cast(y < high, y)})
+    assert sum(n.op_type == "Mul" for n in emitted.proto.graph.node) == (1 if one else 2)
+    values = 8 * draw(2, 16, 4, 4)
+    got = Session(emitted, ["CPUExecutionProvider"]).run({"x": values})["dx"]
+    np.testing.assert_array_equal(got, values * ((values > 0) & (np.clip(values, 0, 6) < high)))
+
+
 def test_methods_that_differ_in_a_bias_share_the_product():
     """z_plus with and without bias: one convolution of the positive weights for both, in either order; each as when it is alone."""
     n = Net(seed=6)
