@@ -198,9 +198,17 @@ class Runner:
         results = forward | {self.writer.names[n]: v for n, v in m.finish(whole).items()} | ({} if promised is None else {PROMISED: promised})
         if m.origin:
             drawn = m.draws(q, shapes, range(1), samples) | m.origin
-            begun = self.session("scores", weighted, len(rows)).run(part | self._draw(drawn))[SCORE]
-            results[PROMISED] = forward[SCORE].astype(np.float64) - begun
+            results[PROMISED] = forward[SCORE].astype(np.float64) - self._begun(part, drawn, weighted)
         return results
+
+    def _begun(self, part: Arrays, drawn: Arrays, weighted: bool) -> np.ndarray:
+        """The scores where the samples' paths begin, [N]. Where all begin in the same place, each target is asked for once."""
+        q, name, scores = self.question, self.writer.target_name, slice(None)
+        same = set(q.wrt) == set(q.graph.inputs) and not any(k.startswith("baseline:") for k in drawn)
+        if same and not weighted and q.batch is not None and not q.shared and q.fixed is None:
+            _, first, scores = np.unique(part[name], axis=0, return_index=True, return_inverse=True)
+            part, scores = {k: np.take(v, first, 0 if k == name else q.axis(k)) for k, v in part.items()}, scores.ravel()
+        return self.session("scores", weighted, len(part[name])).run(part | self._draw(drawn))[SCORE][scores]
 
     def _perturbed(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:
         """One part of the batch by forward passes."""

@@ -8,6 +8,8 @@ from scipy.special import roots_legendre
 
 import onnxplain
 from onnxplain.methods import method
+from onnxplain.session import Session
+from onnxplain.write import SCORE
 
 N = 7
 NODES = {  # FORMULAS.md: positions and weights on [0, 1]
@@ -77,6 +79,28 @@ def test_delta_tells_what_is_missing():
     assert np.abs(fine.delta).max() < 1e-5
     assert onnxplain.explain(known.model, known.x, steps=2, inner="saliency").delta is None
     assert onnxplain.explain(known.model, known.x, steps=2, inner="gradient", inner_params={"postprocess": "abs"}).delta is None
+
+
+@pytest.mark.parametrize(
+    ("target", "baseline", "asked"),
+    [(1, 0.3, 1), ([3, 0, 3, 1, 0], 0.0, 3), (1, draw(5, 3, seed=3), 5), (np.eye(4, dtype=np.float32)[[3, 0, 3, 1, 0]], 0.0, 5)],
+    ids=["one target", "three targets", "own baselines", "weights"],
+)
+def test_where_all_begin_in_one_place_each_target_is_asked_for_once(monkeypatch, target, baseline, asked):
+    known, rows = mlp(), []
+    run = Session.run
+
+    def counted(session, feeds, *args):
+        values = run(session, feeds, *args)
+        rows.extend(len(values[n]) for n in session.outputs if session.outputs == [SCORE])
+        return values
+
+    monkeypatch.setattr(Session, "run", counted)
+    got = onnxplain.explain(known.model, known.x, target=target, steps=1, quadrature="riemann_left", baseline=baseline)
+    weights = target if np.ndim(target) == 2 else known.one_hot(np.broadcast_to(target, 5))
+    change = ((known.forward(known.x) - known.forward(np.broadcast_to(baseline, (5, 3)))) * weights).sum(1)
+    np.testing.assert_allclose(got.delta, got.attribution.sum(1) - change, atol=1e-5)
+    assert rows == [asked]
 
 
 def test_complete_on_a_deep_network():
