@@ -29,7 +29,7 @@ def command(
     \b
     Examples:
       onnxplain fit models/digits.onnx models/digits/*.png -o patterns.npz
-      onnxplain explain models/digits.onnx models/digits/3.png -m pattern_attribution -p patterns=@patterns.npz
+      onnxplain explain models/digits.onnx models/digits/3.png -m pattern_attribution -p patterns=patterns.npz
     """
     from . import options
     from .inputs import read

@@ -35,7 +35,8 @@ class Explainer:
     method : str, default "integrated_gradients"
         See `onnxplain.methods()`.
     output : str, optional
-        Name of the output that is explained, or of any tensor inside; by default the first float output, before a trailing Softmax.
+        Name of the output that is explained, or of any tensor inside; by default the first float output, before a trailing
+        Softmax, LogSoftmax or Sigmoid.
     wrt : str or list of str, optional
         The tensors attributed to: inputs or any inside; by default the float inputs, or the embeddings of token ids.
     fuse : bool or "two", default True
@@ -43,7 +44,7 @@ class Explainer:
     providers : list, optional
         ONNX Runtime's execution providers; by default CUDA where there is one, else CPU.
     batch_size : int, optional
-        At most so many points (samples × steps) in one run; by default as many as fit into memory.
+        At most so many points (samples × steps) in one run; by default 16, fewer where half of the free memory holds fewer.
     **params
         The method's own parameters.
 
@@ -111,7 +112,8 @@ class Explainer:
         """Write the explainer to one .onnx file, which plain ONNX Runtime runs.
 
         Its inputs are the model's and "target" (int64 [N], or [N, rank − 1] for outputs of higher rank; −1 is the argmax, −2 the
-        sum over that axis); its outputs are the model's and "attribution", or one "attribution:<tensor>" each.
+        sum over that axis); its outputs are the model's and "attribution", or one "attribution:<tensor>" each. A method that averages
+        runs all its points at once there, and noise is drawn afresh at every run. A file holds at most 2 GiB, weights included.
         """
         write_model(self._whole, path)
 

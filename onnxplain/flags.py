@@ -10,7 +10,7 @@ import typer
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.", show_default=False)]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images, or .npy, .npz or .csv files.", show_default=False)]
 Output = Annotated[
-    str | None, typer.Option(metavar="TENSOR", help="The output to explain, or any tensor inside. Default: the first, before a trailing Softmax.")
+    str | None, typer.Option(metavar="TENSOR", help="The output to explain, or any tensor inside. Default: the first, before a trailing Softmax or Sigmoid.")
 ]
 Wrt = Annotated[
     list[str] | None, typer.Option(metavar="TENSOR", help="The input to attribute to, or any tensor inside; repeatable. Default: the float inputs.")
@@ -28,10 +28,13 @@ Params = Annotated[
 Target = Annotated[
     list[str] | None,
     typer.Option(
-        "--target", "-t", metavar="CLASS", help="A number, a name from the labels, or indices like 4,2. Repeat it for one a sample. Default: the best."
+        "--target",
+        "-t",
+        metavar="CLASS",
+        help="A number, a name from the labels, or indices like 4,2. Repeat it for one a sample; 'all' among indices sums over an axis.",
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: what fits into memory.")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: 16, fewer where memory is scarce.")]
 Providers = Annotated[
     list[str] | None, typer.Option("--provider", metavar="NAME", help="Where ONNX Runtime computes: cpu, cuda, …; repeatable, first choice first.")
 ]

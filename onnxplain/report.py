@@ -67,12 +67,12 @@ def _coverage(coverage: Coverage) -> str:
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-silicon", "onnxruntime-training")
 
 
-def env() -> str:
+def env(paths: bool = True) -> str:
     """Versions, ONNX Runtime's providers, and what is wrong with the installation."""
     import onnxruntime as ort
 
     runtimes = installed(RUNTIMES)
-    rows = {"onnxplain": version("onnxplain"), "python": f"{platform.python_version()} ({sys.executable})", "platform": platform.platform()}
+    rows = {"onnxplain": version("onnxplain"), "python": platform.python_version() + f" ({sys.executable})" * paths, "platform": platform.platform()}
     rows |= {name: version(name) for name in ("numpy", "onnx", "onnx-ir")} | runtimes
     rows |= {"providers": ", ".join(ort.get_available_providers()), "used by default": ", ".join(default_providers())}
     rows |= {name: version(name) for name in ("matplotlib", "scikit-image")} | {"operators": f"{len(OPS)} with an entry"}

@@ -93,4 +93,4 @@ def test_every_file_of_the_package_is_in_the_readme():
     table = README.split("| file | idea |")[1]
     named = set(re.findall(r"`([\w/]+\.py|\w+/)`", table))
     there = {p.name + "/" * p.is_dir() for p in (ROOT / "onnxplain").iterdir() if not p.name.startswith("_") and p.name != "py.typed"}
-    assert named <= there
+    assert named == there

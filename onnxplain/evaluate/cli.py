@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..files import require_folder
 from ..flags import BatchSize, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 
 METHODS = "integrated_gradients,input_x_gradient,lrp,random,sobel"
+NAMES = "Methods, with commas, random, magnitude, sobel or laplacian."
 
 app = typer.Typer(
     help="Measure explanations: which method, and which parameters, to trust for a model.",
@@ -109,7 +111,7 @@ def _asked(
     model: ModelPath,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", metavar="NAMES", help=f"Methods, with commas, random, magnitude, sobel or laplacian. Default: {METHODS}."),
+        typer.Option("--method", "-m", metavar="NAMES", help=f"{NAMES} Default: {METHODS}."),
     ] = None,
     param: Params = None,
     output: Output = None,
@@ -119,7 +121,7 @@ def _asked(
     provider: Providers = None,
     preprocess: Preprocess = None,
     labels: Labels = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that metrics draw.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Rows go to this .csv or .parquet file; a run that was stopped goes on where it was.")
     ] = None,
@@ -138,11 +140,11 @@ def _asked(
     return Asked(model, names, param, bound, preprocess, labels, seed, out, plot, shown)
 
 
-def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command that takes `Asked` first, and on the command line all that it is made of."""
+def command(name: str, *, without: Sequence[str] = (), **helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command that takes `Asked` first, and on the command line all that it is made of, some options with a help of their own."""
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
-        shared = inspect.signature(_asked).parameters
+        shared = {n: p for n, p in inspect.signature(_asked).parameters.items() if n not in without}
         own = dict(list(inspect.signature(run).parameters.items())[1:])
         arguments = {n: p for n, p in own.items() if p.default is p.empty}
         merged = {"model": shared["model"], **arguments, **{n: p for n, p in (*own.items(), *shared.items()) if p.default is not p.empty}}
@@ -151,6 +153,10 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             run(_asked(**{n: given.pop(n) for n in shared}), **given)
 
         hints = get_type_hints(_asked, include_extras=True) | get_type_hints(run, include_extras=True)
+        for n, text in helps.items():
+            option = copy(hints[n].__metadata__[0])
+            option.help = text
+            hints[n] = Annotated[hints[n].__origin__, option]
         call.__doc__, call.__annotations__ = run.__doc__, {n: hints[n] for n in merged}
         call.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY, annotation=hints[n]) for n, p in merged.items()])  # type: ignore[attr-defined]
         app.command(name)(call)
@@ -231,7 +237,7 @@ def measure(
     asked.report(compare(asked.loaded, methods=asked.methods(), metrics=chosen, probability=probability, **asked.batch(inputs, target), **asked.common))
 
 
-@command("agreement")
+@command("agreement", without=["seed"], out="Rows go to this .csv file.")
 def agreement(
     asked: Asked,
     inputs: Inputs,
@@ -280,7 +286,7 @@ def randomisation(
     asked.report(measured(asked.loaded, methods=asked.methods(), **asked.batch(inputs, target), **asked.common, **params))
 
 
-@command("search")
+@command("search", without=["param"], method="Methods to try as they are, with commas; random, magnitude, sobel or laplacian too.")
 def search(
     asked: Asked,
     inputs: Inputs,
@@ -293,7 +299,7 @@ def search(
     target: Target = None,
     probability: Probability = False,
 ) -> None:
-    """Find the method and the parameters that a metric likes best. With -m: methods to try as they are.
+    """Find the method and the parameters that a metric likes best.
 
     \b
     Example:
@@ -309,13 +315,11 @@ def search(
         if not (equals and dot and values):
             raise InputError(f"--grid {text!r}: wanted METHOD.KEY=VALUE,VALUE")
         grids.setdefault(name, {})[parameter] = _values(values)
-    if asked.param:
-        raise InputError("search takes --grid METHOD.KEY=VALUE instead of --param")
     found = tried(asked.loaded, methods=grids, metric=_metrics(metric, metric_param), probability=probability, **asked.batch(inputs, target), **asked.common)
     asked.report(found)
 
 
-@command("boxes")
+@command("boxes", method=f"{NAMES} Default: lrp.")
 def boxes(
     asked: Asked,
     images: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the images.", show_default=False)],
@@ -328,7 +332,7 @@ def boxes(
     metric_param: MetricParams = None,
     count: Annotated[int, typer.Option(metavar="N", help="So many images on the contact sheet of --plot.")] = 12,
 ) -> None:
-    """How much of the attribution lies inside the objects' boxes: the worst classes first. The method is lrp unless -m says otherwise.
+    """How much of the attribution lies inside the objects' boxes: the worst classes first.
 
     A class with a low ratio is recognised by its background.
 

@@ -115,4 +115,4 @@ def _classes(case: Case, e: Explanation, sample: int) -> Html:
 
 def _made(command: str) -> Html:
     said = [tag("p", "The command:"), tag("pre", command, class_="command")] if command else []
-    return joined(*said, tag("p", "The versions:"), tag("pre", facts.env()))
+    return joined(*said, tag("p", "The versions:"), tag("pre", facts.env(paths=False)))

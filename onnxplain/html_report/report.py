@@ -46,7 +46,7 @@ def report(
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
     inputs : array, or dict name → array
     methods : list, or dict label → method
-        As for `onnxplain.compare`.
+        As for `onnxplain.comparison.compare`.
     target : optional
         As for `onnxplain.explain`.
     names, pictures, labels : optional

@@ -34,7 +34,7 @@ class LRP(Method, name="lrp"):
     epsilon, gamma, alpha, beta, low, high, bias, stabilizer : optional
         Parameters of the composite's rules; `stabilizer` and `epsilon` are numbers or dicts {"epsilon", "clip", "norm_scale"}.
     convention : "zennit" or "innvestigate", default "zennit"
-        Whose stabiliser and use of biases; see `onnxplain.rules.CONVENTIONS`.
+        Whose stabiliser and use of biases, as docs/rules.md lists them.
     relevance : "logit", "one_hot" or "contrastive", default "logit"
         What the sweep starts from: the score itself, one, or the score minus as much spread over the other classes (Gu et al. 2018).
     ties : "winner" or "share", default "winner"

@@ -217,7 +217,7 @@ def _preset(rule: Params, alpha: float, beta: float) -> list[Row]:
 
 @composite
 def preset_a(rule: Params) -> list[Row]:
-    """alpha_beta(1, 0) on convolutions, epsilon 0.1 on dense layers: the chapter's LRP-* (iNNvestigate's PresetA)."""
+    """alpha_beta(1, 0) on convolutions, epsilon 0.1 on dense layers: the LRP-* of Alber 2019 (iNNvestigate's PresetA)."""
     return _preset(rule, 1.0, 0.0)
 
 
