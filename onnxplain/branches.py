@@ -19,8 +19,8 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from .errors import InvalidModelError
-from .graph import RANDOM, graphs_of, made, nodes_of, subgraphs
-from .tape import OPSET, SMALL, Type, output_types
+from .graph import graphs_of, made, nodes_of, subgraphs
+from .tape import OPSET, RANDOM, SMALL, Type, output_types
 
 MOVES = {"Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"}
 """Operators that move elements: a shape of which some extents are unknown passes them."""

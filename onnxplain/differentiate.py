@@ -45,6 +45,8 @@ def vjp(model: Any, outputs: Iterable[str] | None = None, wrt: Iterable[str] | N
             raise InputError(f"{name!r} is {loaded.raw.types[name]}: only float tensors have derivatives")
     if not outputs or not wrt:
         raise InputError("a vector-Jacobian product needs at least one float output and one float tensor to differentiate by")
+    if both := [n for n in outputs if n in wrt]:
+        raise InputError(f"{both[0]!r} is both an output and a tensor to differentiate by: name the others with outputs= or wrt=")
     graph = loaded.graph(frozenset([*outputs, *wrt]))
     taken = [n for n in (*(prefix + o for o in outputs), *(prefix + n for n in wrt)) if n in graph.types]
     if taken:

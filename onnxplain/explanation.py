@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
-from .errors import InputError
+from .errors import InputError, one_line
 from .files import replacing
+
+bfloat16 = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class Explanation:
     attributions : dict of arrays
         For each attributed tensor an array of its shape; of class activation maps, one map [N, 1, *space].
     output : dict of arrays
-        The model's outputs for these inputs.
+        The model's outputs for these inputs; one that is a sequence of maps is a list of dicts.
     target : int64 array [N] or [N, rank − 1], or a float array
         The explained elements (−2: the sum over that axis), or the weights that were given.
     method : str
@@ -34,7 +37,7 @@ class Explanation:
     """
 
     attributions: dict[str, np.ndarray]
-    output: dict[str, np.ndarray]
+    output: dict[str, Any]
     target: np.ndarray
     method: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -51,11 +54,14 @@ class Explanation:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to an .npz file."""
         arrays = {f"attribution:{k}": v for k, v in self.attributions.items()}
-        arrays |= {f"output:{k}": v for k, v in self.output.items()} | {f"input:{k}": v for k, v in self.inputs.items()}
+        arrays |= {f"output:{k}": v for k, v in self.output.items() if isinstance(v, np.ndarray)} | {f"input:{k}": v for k, v in self.inputs.items()}
+        maps = {k: [list(row.items()) for row in v] for k, v in self.output.items() if not isinstance(v, np.ndarray)}
         arrays["target"] = self.target
         if self.delta is not None:
             arrays["delta"] = self.delta
-        facts = json.dumps({"method": self.method, "params": self.params}, default=jsonable)
+        narrow = [k for k, v in arrays.items() if v.dtype == bfloat16]  # NumPy's files know neither these nor Python's texts
+        arrays |= {k: arrays[k].astype(np.float32) for k in narrow} | {k: v.astype(np.str_) for k, v in arrays.items() if v.dtype == object}
+        facts = json.dumps({"method": self.method, "params": self.params, "bfloat16": narrow, "maps": maps}, default=jsonable)
         path = Path(path)
         with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, facts=np.array(facts), **arrays)
@@ -64,16 +70,18 @@ class Explanation:
     def load(cls, path: str | os.PathLike[str]) -> Explanation:
         """Read what `save` wrote."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
             facts = json.loads(str(arrays.pop("facts")))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is not an explanation that onnxplain saved: {error}") from None
+            arrays |= {k: arrays[k].astype(bfloat16) for k in facts.get("bfloat16", ())}
 
-        def group(prefix: str) -> dict[str, np.ndarray]:
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            def group(prefix: str) -> dict[str, np.ndarray]:
+                return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        return cls(group("attribution:"), group("output:"), arrays["target"], facts["method"], facts["params"], arrays.get("delta"), group("input:"))
+            output = group("output:") | {k: [dict(map(tuple, row)) for row in v] for k, v in facts.get("maps", {}).items()}
+            return cls(group("attribution:"), output, arrays["target"], facts["method"], facts["params"], arrays.get("delta"), group("input:"))
+        except Exception as error:  # what a broken archive raises is of many kinds
+            raise InputError(f"{path} is not an explanation that onnxplain saved: {one_line(error)}") from None
 
     def plot(self, **options: Any) -> Any:
         """Draw the attribution of one sample on Matplotlib's axes; the options are those of `onnxplain.plot.show`."""

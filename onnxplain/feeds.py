@@ -47,10 +47,12 @@ def checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarray
     if wanted.dtype is None:
         raise InputError(f"input {name!r} is not a tensor: only tensors can be given")
     if array.dtype != wanted.dtype:
-        accepted = "fiu" if wanted.is_float else {"i": "iu", "u": "iu", "b": "b"}.get(wanted.dtype.kind, "")
+        accepted = "fiu" if wanted.is_float else {"i": "iu", "u": "iu", "b": "b", "O": "U"}.get(wanted.dtype.kind, "")
         if array.dtype.kind not in accepted:
             raise InputError(f"input {name!r} has dtype {array.dtype}, wanted {wanted.dtype}")
-        array = array.astype(wanted.dtype)
+        given, array = array, array.astype(wanted.dtype)
+        if wanted.dtype.kind in "iu" and not np.array_equal(given, array):
+            raise InputError(f"input {name!r} holds integers from {given.min()} to {given.max()}, which {wanted.dtype} cannot hold")
     shape = wanted.shape
     if shape is not None and (len(shape) != array.ndim or any(isinstance(d, int) and d != e and a != axis for a, (d, e) in enumerate(zip(shape, array.shape)))):
         raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}")

@@ -13,10 +13,8 @@ from onnx import helper
 
 from .foreign import WHY
 from .ops import OPS, Operator
-from .ops.newer import SPELLED_OUT
+from .ops.newer import spelled_out
 from .tape import Tape, Type, Var
-
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +66,8 @@ class Node:
     def __call__(self, *xs: Var | None) -> Any:
         """Write this node at other inputs; one Var, or a tuple for several outputs."""
         tape = next(x.tape for x in xs if x is not None)
-        if self.op_type in SPELLED_OUT:
-            return SPELLED_OUT[self.op_type](*xs, **self.attributes)
+        if (written := spelled_out(self.op_type, xs[0])) is not None:
+            return written(*xs, **self.attributes)
         return tape.emit(self.op_type, xs, len(self.outputs), self.proto.attribute, domain=self.proto.domain)
 
     def __str__(self) -> str:
@@ -122,6 +120,11 @@ class Graph:
         return users
 
     @cached_property
+    def inside(self) -> set[str]:
+        """The names that the bodies of Ifs, Loops and Scans define."""
+        return {o for n in self.nodes for g in subgraphs(n.proto) for o in made(g)}
+
+    @cached_property
     def position(self) -> dict[Node, int]:
         return {n: i for i, n in enumerate(self.nodes)}
 
@@ -137,13 +140,14 @@ class Graph:
         """Write the graph on `tape` with some values given (its inputs at least); every value, by name."""
         env = dict(given)
         tape.imports.update(self.imports)
-        tape.names.update(o for n in self.nodes for g in subgraphs(n.proto) for o in made(g))  # bodies keep their names
+        tape.names.update(self.inside)  # bodies keep their names
+        tape.claimed.update(prefix + o for n in self.nodes for o in n.outputs if o)
         env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
         here = self._types_at(given, prefix)
         for node in self.nodes:
             if all(o in env or not o for o in node.outputs):
                 continue
-            if node.op_type in SPELLED_OUT:
+            if spelled_out(node.op_type, env.get(node.inputs[0]) if node.inputs else None) is not None:
                 env[node.outputs[0]] = node(*(env[i] if i else None for i in node.inputs))
                 continue
             ys = tape.emit(
@@ -219,7 +223,10 @@ def captured(graph: onnx.GraphProto) -> list[str]:
 
 
 def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
-    """A copy of `node` whose subgraphs read the values of `env`, under the names they have on the tape."""
+    """A copy of `node` whose subgraphs read the values of `env`, under the names they have on the tape.
+
+    Symbols are left out: what the model calls its batch has another extent where points are folded into it.
+    """
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
 
@@ -233,6 +240,11 @@ def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
                 rename(g, names)
         for o in graph.output:
             o.name = names.get(o.name, o.name)
+        del graph.value_info[:]
+        for v in (*graph.input, *graph.output):
+            for d in v.type.tensor_type.shape.dim:
+                if d.dim_param:
+                    d.Clear()
 
     outer = {k: v.name for g in subgraphs(node) for k in captured(g) if (v := env.get(k)) is not None}
     for g in subgraphs(copy):

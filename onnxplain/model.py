@@ -37,6 +37,8 @@ class Model:
     fuse: bool | str = True
     rewrites: frozenset[str] | None = None
     name: str = "model"
+    stamp: tuple[int, int] | None = field(default=None, repr=False)
+    """Size and time of the file when it was loaded."""
     _graphs: dict[frozenset[str], Graph] = field(default_factory=dict, repr=False, init=False)
 
     @cached_property
@@ -64,7 +66,9 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the file, its external data excepted, or of the serialised model that was given."""
+        """Digest of the file, its external data excepted, or of the serialised model that was given; made when it is first asked for."""
+        if self.stamp != _stamp(self.origin):
+            raise InvalidModelError(f"{self.origin} has changed since it was loaded, and its digest cannot be told. Remedy: load it again.")
         return _sha256(self.origin)
 
 
@@ -76,7 +80,8 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
         Any opset from 7 on; bfloat16 is computed in float32. External data are memory-mapped, never read as a whole, and must lie
         in the model's folder (links are followed); a model of more than 2 GB has them. A file may be moved or overwritten once it is
-        loaded, its external data may not. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
+        loaded, its external data may not; but saving an explainer, a report or an evaluation tells the file's digest, and needs it as
+        it was. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
     fuse : bool or "two", default True
         True merges batch normalisation into the linear layer before it, or into an unpadded one behind it; False keeps it as
         one linear layer of its own, "two" as two (centre, then scale).
@@ -106,9 +111,10 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
         if fuse in (True, model.fuse) and rewrites in (None, model.rewrites):
             return model
         return replace(model, fuse=fuse, rewrites=rewrites if rewrites is not None else model.rewrites)
+    stamp = _stamp(model)
     light, weights, name = _parse(model)
     _name_dims(light, weights)
-    return Model(_attach(convert.to_opset(light, weights), weights), model, fuse, rewrites, name)
+    return Model(_attach(convert.to_opset(light, weights), weights), model, fuse, rewrites, name, stamp)
 
 
 # ---- parse: a light ModelProto, and the big weights by name ----
@@ -251,6 +257,14 @@ def _is_map(kind: onnx.TypeProto) -> bool:
     while (holder := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
         kind = getattr(kind, holder).elem_type
     return holder == "map_type"
+
+
+def _stamp(origin: Any) -> tuple[int, int] | None:
+    """What tells that a file is still the same."""
+    if not isinstance(origin, (str, os.PathLike)) or not os.path.exists(origin):
+        return None
+    facts = os.stat(origin)
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _sha256(origin: Any) -> str:

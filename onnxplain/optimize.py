@@ -93,12 +93,13 @@ def band_mask(a: Operand, b: Operand) -> Var | None:
     if lower is None or not _same(lower[0], y) or y.tape.portable or not _blocked(y) or not _at_most(y, high):
         return None
     low = lower[1]
-    rise = 2.0 ** -np.floor(np.log2(np.nextafter(low, np.float32(np.inf)) - low)) if low else 2.0**96
-    depth = 2 * rise * float(high - low)
-    before = np.nextafter(high, np.float32(-np.inf))
-    fall = 2.0 ** np.ceil(np.log2(depth / float(high - before)))
-    if not high > low or max(abs(low), abs(high)) * max(rise, fall) > 1e38:
-        return None
+    with np.errstate(over="ignore"):  # then the bounds are too wide
+        rise = 2.0 ** -np.floor(np.log2(np.nextafter(low, np.float32(np.inf)) - low)) if low else 2.0**96
+        depth = 2 * rise * float(high - low)
+        before = np.nextafter(high, np.float32(-np.inf))
+        fall = 2.0 ** np.ceil(np.log2(depth / float(high - before)))
+        if not high > low or not max(abs(low), abs(high)) * max(rise, fall) <= 1e38:
+            return None
     closed = _fused(y, -fall, fall * float(before), "Clip", [-depth, 0.0])
     return op.Mul(g, _fused(y, rise, -rise * float(low), "HardSigmoid", [1.0, 0.0], closed))
 

@@ -73,6 +73,10 @@ class Runner:
             self._sessions[form, weighted] = Session(getattr(self.writer, form)(weighted), self.providers, rows)
         return self._sessions[form, weighted]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the sessions: where it arrives, they are made anew."""
+        return self.__dict__ | {"_sessions": {}}
+
     # ---- what comes in ----
 
     def batch(self, inputs: Any, target: Any) -> Batch:
@@ -248,9 +252,11 @@ class Runner:
         """The parts' results as one explanation."""
         q = self.question
 
-        def joined(key: str) -> np.ndarray:
-            axis = self._result_axis(key)
-            return pieces[0][key] if len(pieces) == 1 or axis is None else np.concatenate([p[key] for p in pieces], axis)
+        def joined(key: str) -> Any:
+            axis, values = self._result_axis(key), [p[key] for p in pieces]
+            if isinstance(values[0], list):  # a sequence: a map for each sample
+                return [row for rows in values for row in rows]
+            return values[0] if len(values) == 1 or axis is None else np.concatenate(values, axis)
 
         types = q.graph.types
         attributions = {n: joined(key).astype(types[n].dtype if types[n].is_float else np.float32, copy=False) for n, key in self.writer.names.items()}

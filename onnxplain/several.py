@@ -30,8 +30,8 @@ class Explainers:
     Parameters
     ----------
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
-    methods : sequence of str, or dict label → str or dict
-        Names of methods; or for each label a name, or a dict {"method": name, **params}.
+    methods : sequence, or dict label → method
+        Each a name, or a dict {"method": name, **params}.
     output, wrt, fuse, providers, batch_size : optional
         As for `Explainer`; they hold for all methods. CAM methods choose their layer themselves.
 
@@ -43,7 +43,7 @@ class Explainers:
     def __init__(
         self,
         model: Any,
-        methods: Sequence[str] | Mapping[str, Any],
+        methods: Sequence[Any] | Mapping[str, Any],
         *,
         output: str | None = None,
         wrt: str | Sequence[str] | None = None,
@@ -61,6 +61,9 @@ class Explainers:
             self._runners[label] = Runner.bind(self.source, m, output, wrt, keep, providers, batch_size)
         self.providers = providers
         self._sessions: dict[Any, Session] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sessions": {}}
 
     @property
     def labels(self) -> list[str]:

@@ -26,6 +26,9 @@ IR_VERSION = 10
 SMALL = 1024
 """Constants up to so many elements are stored in the graph and known while writing; larger ones go by reference."""
 
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+"""What answers otherwise at every node, but where a seed says what."""
+
 RANK_OF = {"Reshape": 1, "ConstantOfShape": 0}
 """The inputs that are shapes."""
 
@@ -215,6 +218,8 @@ class Tape:
     weights: dict[str, ir.TensorProtocol | np.ndarray] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     reserved: set[str] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
+    """Names that the model's own values are going to have: no other value takes them."""
     portable: bool = True
     """Whether the graph may run elsewhere than on ONNX Runtime's CPU provider."""
     meant: dict[str, Formula] = field(default_factory=dict)
@@ -232,16 +237,16 @@ class Tape:
 
     def inner(self) -> Tape:
         """A tape for the body of an If, Loop or Scan."""
-        return Tape(names=self.names, portable=self.portable, outer=self, imports=self.imports)
+        return Tape(names=self.names, claimed=self.claimed, portable=self.portable, outer=self, imports=self.imports)
 
     @property
     def depth(self) -> int:
         return 0 if self.outer is None else self.outer.depth + 1
 
-    def name(self, wanted: str) -> str:
-        """`wanted`, or the first free name made from it."""
+    def name(self, wanted: str, own: bool = False) -> str:
+        """`wanted`, or the first free name made from it; `own` is one that the model gave."""
         free, k = wanted, 1
-        while free in self.names:
+        while free in self.names or (not own and free in self.claimed):
             free, k = f"{wanted}_{k}", k + 1
         self.names.add(free)
         return free
@@ -262,11 +267,12 @@ class Tape:
         is_number = isinstance(value, (bool, int, float))
         is_axes = isinstance(value, (list, tuple)) and not value
         value = np.asarray(value, np.int64 if is_axes else None)
+        value = value.astype(object) if value.dtype.kind in "SU" else value
         if (is_number and like is not None) or (like is not None and is_float(value.dtype) and like.type.is_float):
             value = value.astype(like.dtype)
         if value.size > SMALL:
             return self.weight(name or "constant", value)
-        key = ("constant", value.dtype.str, value.dtype.name, value.shape, value.tobytes())
+        key = ("constant", value.dtype.str, value.dtype.name, value.shape, str(value.tolist()) if value.dtype == object else value.tobytes())
         if key not in self._memo:
             unique = self.name(name or f"c{len(self._small)}")
             self._small[unique] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), unique)
@@ -314,7 +320,8 @@ class Tape:
             attributes = [helper.make_attribute(k, v) for k, v in sorted(attributes.items()) if v is not None]
         has_graph = any(a.HasField("g") or a.graphs for a in attributes)
         key = (op_type, domain, arg_names, *(() if has_graph else spelled(attributes)))
-        node, known = (None, ()) if has_graph else self._memo.get(key, (None, ()))
+        apart = has_graph or (op_type in RANDOM and not any(a.name == "seed" for a in attributes))
+        node, known = (None, ()) if apart else self._memo.get(key, (None, ()))
         if node is None or not all(node.output):
             known = ()
             node = onnx.NodeProto(op_type=op_type, domain=domain, input=arg_names)
@@ -322,16 +329,16 @@ class Tape:
             self.nodes.append(node)
         if len(known) < outputs:  # a node that is there already gets further outputs
             wanted = names or [f"{op_type}_{len(self.nodes)}" + (f"_{k}" if k else "") for k in range(outputs)]
-            node.output.extend(self.name(n) if n else "" for n in wanted[len(known) :])
+            node.output.extend(self.name(n, own=names is not None) if n else "" for n in wanted[len(known) :])
             if types is None or any(t is None or t.shape is None for t, n in zip(types, node.output) if n):
                 inferred = self._infer(node, args)
-                types = [inferred.get(n) or (types[k] if types else None) for k, n in enumerate(node.output)]
+                types = [_better(types[k] if types else None, inferred.get(n)) for k, n in enumerate(node.output)]
             new = [(n, t) for n, t in zip(node.output, types)][len(known) :]
             self.shapes.update((n, t) for n, t in new if n and t)
             self.meant.update((n, Formula(op_type, args, attributes)) for n, _ in new if n)
             unknown = Type(None, None, onnx.TypeProto())
             known = (*known, *(Var(self, n, t or unknown) for n, t in new))
-            self._memo[id(node) if has_graph else key] = node, known
+            self._memo[id(node) if apart else key] = node, known
         return known[:outputs] if outputs > 1 else next(iter(known))
 
     def has(self, op_type: str, *inputs: Var) -> bool:
@@ -404,6 +411,11 @@ class Tape:
                 need.update(_reads(node))
                 kept.append(node)
         return kept[::-1]
+
+
+def _better(known: Type | None, inferred: Type | None) -> Type | None:
+    """The one of two types of a value that says more."""
+    return known if inferred is None or (inferred.shape is None and known is not None and known.shape is not None) else inferred
 
 
 def spelled(attributes: Iterable[onnx.AttributeProto]) -> list[bytes]:

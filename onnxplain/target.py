@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .ops.shapes import cast, dim, shape_of
+from .ops.shapes import cast, counted, dim, shape_of
 from .tape import Type, Var, op
 
 ARGMAX, SUM = -1, -2
@@ -62,6 +62,8 @@ def _rows(target: Any, n: int, rank: int, sizes: list[int]) -> list[list[int]]:
         target = target.tolist()
     if _is_index(target):
         if rank == 0:
+            if target != 0:
+                raise InputError(f"target {target} is out of range: the output is one number a sample, its first axis being the batch")
             return [[] for _ in range(n)]
         if rank > 1 and sum(d != 1 for d in sizes) > 1:
             raise InputError(f"target {target} does not tell an element of an output with {rank} axes beside the batch: {wanted}")
@@ -135,7 +137,7 @@ def mask(y: Var, coordinates: Var, axis: int | None) -> Var:
         shape = [-1 if b == axis else 1 for b in range(y.rank)]
         wanted = op.Reshape(wanted, shape if axis is not None else [1] * y.rank)
         extent = y.shape[a]
-        places = y.tape.constant(np.arange(extent)) if isinstance(extent, int) else op.Range(np.int64(0), op.Squeeze(dim(y, a), [0]), np.int64(1))
+        places = y.tape.constant(np.arange(extent)) if isinstance(extent, int) else counted(dim(y, a))
         places = op.Reshape(places, [-1 if b == a else 1 for b in range(y.rank)])
         here = op.Or(op.Equal(places, wanted), op.Equal(wanted, np.int64(SUM)))
         whole = here if whole is None else op.And(whole, here)

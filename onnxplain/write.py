@@ -37,7 +37,8 @@ class Writer:
         return self._free("target")
 
     def _free(self, name: str) -> str:
-        while name in self.question.graph.inputs or name in self.question.graph.outputs:
+        graph = self.question.graph
+        while name in graph.inputs or name in graph.outputs or name in graph.inside:
             name = f"onnxplain_{name}"
         return name
 

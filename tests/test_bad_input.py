@@ -173,6 +173,11 @@ CALLS = {
     "complex numbers": (explain(X * 1j), InputError, "'x' has dtype complex64, wanted float32"),
     "objects": (explain(X.astype(object)), InputError, "'x' has dtype object, wanted float32"),
     "rows of different lengths": (explain([[1, 2, 3, 4], [1, 2]]), InputError, r"'x' is no regular array: wanted float32\[N, 4\]"),
+    "integers that do not fit": (
+        lambda folder: onnxplain.explain(parsed("g (uint8[N, 2] x) => (float[N, 2] y) { f = Cast<to=1> (x) y = Exp (f) }"), [[300, -1]], "gradient", wrt="f"),
+        InputError,
+        "'x' holds integers from -1 to 300, which uint8 cannot hold",
+    ),
     "NaN": (explain(X * np.nan), InputError, "'x' holds NaN"),
     "infinity": (explain(X / 0), InputError, "'x' holds NaN or infinity"),
     "numbers too large": (explain(X.astype(float) * 1e300), InputError, "'x' holds NaN or infinity"),

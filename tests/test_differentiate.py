@@ -66,6 +66,10 @@ def test_refused():
     for wrong in ({"outputs": ["i"]}, {"outputs": []}, {"wrt": ["q"]}, {"prefix": ""}):
         with pytest.raises(onnxplain.InputError):
             onnxplain.vjp(model, **wrong)
+    passed = parse("g (float[N,2] x) => (float[N,2] y, float[N,2] x) { y = Tanh(x) }")
+    with pytest.raises(onnxplain.InputError, match="'x' is both an output and a tensor to differentiate by"):
+        onnxplain.vjp(passed)
+    assert len(onnxplain.vjp(passed, outputs=["y"]).graph.output) == 3
     odd = parse("g (float[N,2] x) => (float[N,2] y) { a = Tanh(x)\n y = RandomNormalLike(a) }")
     with pytest.raises(onnxplain.OnnxplainError):
         onnxplain.vjp(odd)

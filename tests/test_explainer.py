@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -11,6 +12,7 @@ from helpers import cnn, draw, fixed, mlp, parse, plain, sequence, time_major, t
 
 import onnxplain
 from onnxplain import Explainer, InputError, runner
+from onnxplain.optimize import switched_off
 
 METHODS = {
     "gradient": {},
@@ -249,3 +251,72 @@ def test_what_the_batch_shares_is_not_split():
     np.testing.assert_allclose(split["rate"], whole["rate"], rtol=1e-6)
     t = np.tanh(feeds["a"] @ draw(3, 4, seed=70))
     np.testing.assert_allclose(whole["rate"], (t * feeds["b"])[:, 0].sum(), rtol=1e-5)
+
+
+def test_pickled_before_and_after_its_first_use():
+    known = mlp()
+    for made in (onnxplain.Explainer(known.model, "gradient"), onnxplain.Explainers(known.model, ["gradient", "saliency"])):
+        first = made.explain(known.x, target=1)
+        again = pickle.loads(pickle.dumps(made)).explain(known.x, target=1)
+        pairs = [(first[k], again[k]) for k in first] if isinstance(first, dict) else [(first, again)]
+        for a, b in pairs:
+            np.testing.assert_array_equal(a.attribution, b.attribution)
+
+
+@pytest.mark.parametrize("extent", [12, 13, "H"])
+def test_a_pool_whose_last_window_is_cut_off(extent):
+    model = parse(
+        f"g (float[N,2,{extent},13] x) => (float[N,2,1,1] y) {{ p = MaxPool<kernel_shape=[2,2], strides=[2,2], ceil_mode=1>(x)\n y = GlobalAveragePool(p) }}"
+    )
+    x = draw(2, 2, extent if isinstance(extent, int) else 9, 13)
+    padded = np.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, 1)], constant_values=-np.inf)
+    windows = padded.reshape(2, 2, padded.shape[2] // 2, 2, 7, 2)
+    won = (windows == windows.max((3, 5), keepdims=True)).reshape(padded.shape)[:, :, : x.shape[2], :13] / (windows.shape[2] * 7)
+    got = onnxplain.explain(model, x, "gradient", target=(1, 0, 0)).attribution
+    np.testing.assert_allclose(got[:, 1], won[:, 1], rtol=1e-6)
+    assert onnxplain.explain(model, x, "deeplift", target=(1, 0, 0)).attribution.any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y = LeakyRelu<alpha = 0.1>(x)",
+        "y = PRelu(x, slope)",
+        "y = Mish(x)",
+        "y = Softplus(x)",
+        "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",
+    ],
+)
+def test_float64_where_kernels_of_the_emitted_opset_take_none(text):
+    numbers = {"slope": 0.3, "three": 3.0, "zero": 0.0, "six": 6.0}
+    model = parse(f"g (double[N,3] x) => (double[N,3] y) {{ {text} }}", **{k: np.float64(v) for k, v in numbers.items() if k in text})
+    x = np.random.default_rng(0).standard_normal((2, 3)) * 2
+    got = onnxplain.explain(model, x, "gradient", target=1)
+    wide = lambda v: onnxplain.explain(model, v, "gradient", target=1).output["y"][:, 1]
+    step = np.eye(3)[1] * 1e-6
+    np.testing.assert_allclose(got.attribution[:, 1], (wide(x + step) - wide(x - step)) / 2e-6, rtol=1e-5)
+
+
+def test_labels_as_texts():
+    model = parse(
+        "g (float[N,3] x) => (float[N,3] y, string[N] label) { y = Tanh(x)\n i = ArgMax<axis=1, keepdims=0>(y)\n label = Gather(names, i) }",
+        names=np.array(["a", "b", "cc"], object),
+    )
+    got = onnxplain.explain(model, np.eye(3, dtype=np.float32), "gradient")
+    assert got.output["label"].tolist() == ["a", "b", "cc"]
+
+
+@pytest.mark.parametrize("bounds", [(-1e-20, 1e20), (0.0, 3e38), (0.0, 6.0)])
+def test_clips_with_any_bounds(bounds):
+    model = parse(
+        "g (float[N,3,8,8] x) => (float[N,16,8,8] y) { c = Conv<pads=[1,1,1,1]>(x, w)\n d = Clip(c, low, high)\n y = Conv(d, v) }",
+        w=draw(16, 3, 3, 3),
+        v=draw(16, 16, 1, 1),
+        low=np.float32(bounds[0]),
+        high=np.float32(bounds[1]),
+    )
+    x = draw(2, 3, 8, 8)
+    got = onnxplain.explain(model, x, "gradient", target=(0, 4, 4), providers=["CPUExecutionProvider"]).attribution
+    with switched_off():
+        plainly = onnxplain.explain(model, x, "gradient", target=(0, 4, 4), providers=["CPUExecutionProvider"]).attribution
+    np.testing.assert_allclose(got, plainly, atol=1e-5)

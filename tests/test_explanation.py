@@ -7,7 +7,7 @@ import pytest
 from helpers import mlp, two_inputs
 
 import onnxplain
-from onnxplain.explanation import jsonable
+from onnxplain.explanation import bfloat16, jsonable
 
 
 def test_saved_and_loaded(tmp_path):
@@ -40,7 +40,11 @@ def test_several_attributions(tmp_path):
 def test_what_is_no_explanation(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     np.savez(tmp_path / "other.npz", a=np.ones(2))
-    for name in ("text.npz", "other.npz", "missing.npz"):
+    np.savez(tmp_path / "facts.npz", facts=np.array("[]"))
+    np.save(tmp_path / "array.npy", np.ones(2))
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-40])
+    for name in ("text.npz", "other.npz", "missing.npz", "facts.npz", "array.npy", "empty.npz", "cut.npz"):
         with pytest.raises(onnxplain.InputError, match="not an explanation"):
             onnxplain.Explanation.load(tmp_path / name)
 
@@ -52,3 +56,21 @@ def test_parameters_as_json():
         "array [100]",
         "slice(None, 1, None)",
     ]
+
+
+def test_outputs_that_are_texts_or_maps(tmp_path):
+    texts, maps = np.array(["a", "bc"], object), [{"a": 0.25, "bc": 0.75}, {"a": 1.0, "bc": 0.0}]
+    numbers = {"x": np.zeros((2, 1), np.float32)}
+    onnxplain.Explanation(numbers, {"label": texts, "p": maps, "q": [{3: 0.5}, {3: 1.0}]}, np.zeros(2, np.int64), "occlusion").save(tmp_path / "e.npz")
+    again = onnxplain.Explanation.load(tmp_path / "e.npz")
+    assert again.output["label"].tolist() == ["a", "bc"]
+    assert again.output["p"] == maps
+    assert again.output["q"] == [{3: 0.5}, {3: 1.0}]
+
+
+def test_bfloat16_survives(tmp_path):
+    brain = np.arange(3).astype(bfloat16)
+    onnxplain.Explanation({"x": brain}, {"y": brain}, np.zeros(3, np.int64), "gradient").save(tmp_path / "e.npz")
+    again = onnxplain.Explanation.load(tmp_path / "e.npz")
+    assert again.attribution.dtype == bfloat16
+    np.testing.assert_array_equal(again.attribution.astype(np.float32), [0, 1, 2])

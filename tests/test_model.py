@@ -97,6 +97,18 @@ def test_a_file_may_be_overwritten_once_it_is_loaded(tmp_path):
     same(model, dense(), x=X)
 
 
+def test_a_digest_is_of_what_was_loaded(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(dense(), path)
+    loaded = onnxplain.load(path)
+    path.write_bytes(b"other")
+    with pytest.raises(InvalidModelError, match="has changed since it was loaded"):
+        _ = loaded.sha256
+    path.unlink()
+    with pytest.raises(InvalidModelError, match="has changed since it was loaded"):
+        onnxplain.Explainer(loaded, "gradient").save(tmp_path / "explainer.onnx")
+
+
 @pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 15, 18, 20, 21, 22, 24, 26, 28])
 def test_every_opset(opset):
     model = dense()

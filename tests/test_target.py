@@ -67,6 +67,7 @@ def test_weights(make):
         (np.ones((2, 4)), (2, 3), "weighs"),
         (1.5, (2, 3), "weighs"),
         (np.full((2, 3), np.nan), (2, 3), "NaN"),
+        (1, (2,), "out of range: the output is one number a sample"),
     ],
 )
 def test_refused(target, shape, word):

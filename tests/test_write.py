@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from helpers import cnn, draw, mlp, parse, two_inputs
+from helpers import cnn, draw, mlp, parse, plain, two_inputs
 
 import onnxplain
 from onnxplain.session import Session
@@ -48,3 +48,43 @@ def test_a_model_is_written_in_time_that_grows_linearly():
         model = parse(f"g (float[N,3] v0) => (float[N,3] v{depth}) {{ {body} }}")
         counts.append(len(onnxplain.Explainer(model, "gradient").model.graph.node))
     assert counts[2] - counts[1] == 2 * (counts[1] - counts[0])
+
+
+@pytest.mark.parametrize("name", ["Mul_1", "Sigmoid_2", "c0", "constant"])
+def test_outputs_may_be_called_what_nodes_are_called_here(name):
+    model = parse(f"g (float[N,3] x) => (float[N,3] {name}) {{ s = Sigmoid(x)\n p = Mul(x, s)\n {name} = Exp(p) }}")
+    for method in ("gradient", "lrp", "integrated_gradients"):
+        got = onnxplain.explain(model, np.ones((2, 3), np.float32), method, target=0)
+        assert list(got.output) == [name]
+    assert name in {o.name for o in onnxplain.vjp(model).graph.output}
+
+
+def test_names_inside_bodies_are_taken():
+    model = parse("""g (float[N,3] x) => (float[N,3] y) {
+        s = ReduceSum<keepdims=0>(x) zero = Constant<value = float {0.0}>() c = Greater(s, zero)
+        y = If(c) <
+            then_branch = t () => (float[N,3] target) { target = Tanh(x) },
+            else_branch = e () => (float[N,3] attribution) { attribution = Neg(x) }>
+    }""")
+    x = np.ones((2, 3), np.float32)
+    explainer = onnxplain.Explainer(model, "gradient")
+    got = explainer.explain(x, target=1).attribution
+    assert [i.name for i in explainer.model.graph.input] == ["x", "onnxplain_target"]
+    saved = plain(explainer.model).run(["onnxplain_attribution"], {"x": x, "onnxplain_target": np.array([1, 1])})[0]
+    np.testing.assert_array_equal(saved, got)
+
+
+def test_random_nodes_are_drawn_one_by_one():
+    model = parse("g (float[N,3] x) => (float[N,3] y) { a = RandomUniform<shape=[3]>()\n b = RandomUniform<shape=[3]>()\n d = Sub(a, b)\n y = Add(x, d) }")
+    assert np.abs(onnxplain.explain(model, np.zeros((2, 3), np.float32), "gradient", target=0).output["y"]).min() > 0
+
+
+def test_what_the_model_says_of_a_type_outlives_a_poorer_inference():
+    model = parse("""g (float[N,4] x) => (float[N,4] y) {
+        k0 = Constant<value = int64 {0}>() c = Constant<value = bool {1}>()
+        h, k = Loop(, c, x, k0) <body = step (int64 i, bool ci, float[A,B] v, int64 n) => (bool co, float[A,B] vn, int64 nn) {
+            one = Constant<value = int64 {1}>() two = Constant<value = int64 {2}>() vn = Tanh(v) nn = Add(n, one) co = Less(nn, two)
+        }>
+        y = Exp(h)
+    }""")
+    assert onnxplain.explain(model, np.ones((2, 4), np.float32), "gradient", target=0).attribution.shape == (2, 4)

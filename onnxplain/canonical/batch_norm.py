@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, rewrite, sole_user
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
@@ -22,23 +22,23 @@ def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         x = next((v for v in node.inputs if v is not None and is_op(v.producer(), *LINEAR)), None)
         if x is None or not is_op(add, "Add") or x.shape is None:
             continue
-        scale, shift = (_per_channel(n, {x, node.outputs[0]}, x) for n in (node, add))
+        scale, shift = (_per_channel(n, {x, node.outputs[0]}, x, keep) for n in (node, add))
         if scale is None or shift is None or scale.size != shift.size:
             continue
         name = node.outputs[0].name
         parameters = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "var": np.ones_like(scale)}
         values = [new_constant(model, f"{name}/{k}", v) for k, v in parameters.items()]
         new = ir.node("BatchNormalization", [x, *values], {"epsilon": 0.0}, name=node.name, num_outputs=1)
-        new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{name}/whole"
+        describe(new, add.outputs[0], f"{name}/whole")
         model.graph.insert_before(add, new)
         log.append(f"batch_norm: {node.name or name} and its Add are a BatchNormalization")
         bypass(model, add, new.outputs[0])
         model.graph.remove(node, safe=True)
 
 
-def _per_channel(node: ir.Node, variable: set[ir.Value | None], x: ir.Value) -> np.ndarray | None:
-    """The constant operand as one number for each channel of x, if it is that."""
-    array = next((a for v in node.inputs if v not in variable and (a := constant(v)) is not None), None)
+def _per_channel(node: ir.Node, variable: set[ir.Value | None], x: ir.Value, keep: Collection[str]) -> np.ndarray | None:
+    """The constant operand as one number for each channel of x, if it is that and nobody named it."""
+    array = next((a for v in node.inputs if v not in variable and v is not None and v.name not in keep and (a := constant(v)) is not None), None)
     rank = len(x.shape or ())
     if array is None or array.ndim > rank or rank < 2:
         return None
@@ -166,9 +166,9 @@ def split_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> 
         inner = {f"{name}/{n}": v for n, v in {"one": one, "centre": -mean, "zero": zero, "unit": one, "k": k, "shift": shift}.items()}
         v = {n.rpartition("/")[2]: new_constant(model, n, a) for n, a in inner.items()}
         centred = ir.node("BatchNormalization", [node.inputs[0], v["one"], v["centre"], v["zero"], v["unit"]], {"epsilon": 0.0}, num_outputs=1)
-        centred.outputs[0].type, centred.outputs[0].shape, centred.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{name}/centred"
+        describe(centred, node.outputs[0], f"{name}/centred")
         scaled = ir.node("BatchNormalization", [centred.outputs[0], v["k"], v["shift"], v["zero"], v["unit"]], {"epsilon": 0.0}, name=node.name, num_outputs=1)
-        scaled.outputs[0].type, scaled.outputs[0].shape, scaled.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{name}/scaled"
+        describe(scaled, node.outputs[0], f"{name}/scaled")
         model.graph.insert_before(node, [centred, scaled])
         log.append(f"split_batch_norm: {node.name or name} centres, then scales")
         bypass(model, node, scaled.outputs[0])

@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from ..graph import RANDOM, Graph, Node, subgraphs
+from ..graph import Graph, Node, subgraphs
 from ..session import Session
-from ..tape import Tape
+from ..tape import RANDOM, Tape
 from .registry import is_op, new_constant, replace_value, rewrite
 
 LARGEST = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, rewrite, sole_user
 
 
 @rewrite
@@ -31,7 +31,7 @@ def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         name, end = node.outputs[0].name, last.outputs[0]
         parameters = [new_constant(model, f"{name}/{k}", v) for k, v in (("scale", scale), ("shift", shift)) if v is not None]
         new = ir.node(op_type, [x, *parameters], {"axis": -len(extents), "epsilon": epsilon}, name=node.name, num_outputs=1)
-        new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = end.type, end.shape, f"{end.name}/whole"
+        describe(new, end, f"{end.name}/whole")
         model.graph.insert_before(last, new)
         log.append(f"layer_norm: {node.name or name} and what is around it are one {op_type}")
         gone = _chain(node, last)

@@ -22,7 +22,7 @@ def sink_transposes(model: ir.Model, keep: Collection[str], log: list[str]) -> N
     while found:
         found = False
         for node in list(model.graph):
-            if node.graph is None or not is_op(node, "Transpose") or node.outputs[0].name in keep:
+            if node.graph is None or not is_op(node, "Transpose") or node.outputs[0].name in keep or not _perm(node):
                 continue
             cancelled += _cancel(model, node, keep)
             if node.graph is not None and _sinks(model, node, keep):

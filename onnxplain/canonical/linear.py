@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, rewrite, sole_user
 
 
 @rewrite
@@ -17,7 +17,7 @@ def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         if not (is_op(node, "MatMul") or _unbiased(node)) or _rank(node.inputs[0]) != 2 or _rank(node.inputs[1]) != 2 or not _is_weight(node.inputs[1]):
             continue
         add = sole_user(node.outputs[0], keep)
-        if not is_op(add, "Add"):
+        if not is_op(add, "Add") or not floating(node.inputs[1]):
             continue
         value = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
         transposed = attribute(node, "transB", 0) if node.op_type == "Gemm" else 0
@@ -26,7 +26,7 @@ def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             continue
         attributes = {k: a.value for k, a in node.attributes.items() if k != "beta"}
         gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], attributes, name=node.name, num_outputs=1)
-        gemm.outputs[0].type, gemm.outputs[0].shape, gemm.outputs[0].name = add.outputs[0].type, add.outputs[0].shape, f"{node.outputs[0].name}/gemm"
+        describe(gemm, add.outputs[0], f"{node.outputs[0].name}/gemm")
         model.graph.insert_before(add, gemm)
         log.append(f"matmul_add: {node.name or node.outputs[0].name} and its Add are one Gemm")
         bypass(model, add, gemm.outputs[0])

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, new_constant, rewrite
+from .registry import attribute, bypass, constant, describe, is_op, new_constant, rewrite
 
 
 @rewrite
@@ -22,12 +22,16 @@ def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             found = recognise(node)
             if found is not None:
                 op_type, x, attributes, inner = found
+                if op_type == "HardSwish" and x.dtype == ir.DataType.DOUBLE:
+                    continue  # ONNX Runtime has no kernel for it
                 if x.shape is None or node.outputs[0].shape is None or len(x.shape) != len(node.outputs[0].shape):
                     continue  # a number of higher rank widens the result
-                if any(v.name in keep or v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
+                if any(v is not None and v.name in keep for n in (*_producers(inner), node) for v in n.inputs if v is not x):
+                    continue
+                if any(v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
                     continue
                 new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
-                new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = node.outputs[0].type, node.outputs[0].shape, f"{node.outputs[0].name}/whole"
+                describe(new, node.outputs[0], f"{node.outputs[0].name}/whole")
                 model.graph.insert_before(node, new)
                 log.append(f"activations: {node.name or node.outputs[0].name} and what leads to it are one {op_type}")
                 bypass(model, node, new.outputs[0])
@@ -49,7 +53,7 @@ def guarded_softmax(model: ir.Model, keep: Collection[str], log: list[str]) -> N
             continue
         for k in (1, 2):
             softmax, casts = _softmax_behind(node.inputs[k])
-            if softmax is None or softmax.inputs[0] is None or softmax.inputs[0].dtype is None:
+            if softmax is None or softmax.inputs[0] is None or softmax.inputs[0].dtype is None or not _takes_whole_rows(node.inputs[0], softmax):
                 continue
             name, dtype = softmax.outputs[0].name, softmax.inputs[0].dtype.numpy()
             zero = new_constant(model, f"{name}/zero", np.zeros((), dtype))
@@ -61,10 +65,24 @@ def guarded_softmax(model: ir.Model, keep: Collection[str], log: list[str]) -> N
                 chain.append(ir.node("Cast", [chain[-1].outputs[0]], {a.name: a.value for a in cast.attributes.values()}, num_outputs=1))
             sources = [softmax.inputs[0], softmax.outputs[0], *(c.outputs[0] for c in casts)]
             for new, old in zip(chain, sources):
-                new.outputs[0].type, new.outputs[0].shape, new.outputs[0].name = old.type, old.shape, f"{old.name}/guarded"
+                describe(new, old, f"{old.name}/guarded")
             model.graph.insert_before(node, chain)
             node.replace_input_with(k, chain[-1].outputs[0])
             log.append(f"guarded_softmax: {softmax.name or name}")
+
+
+def _takes_whole_rows(condition: ir.Value, softmax: ir.Node) -> bool:
+    """Whether a condition is the same all along a row of a Softmax: asked of it whether it is NaN, or without extent on its axis."""
+    maker = condition.producer()
+    while is_op(maker, "Not"):
+        maker = maker.inputs[0].producer() if maker.inputs[0] is not None else None
+    if is_op(maker, "IsNaN"):
+        return _softmax_behind(maker.inputs[0])[0] is softmax
+    rows = softmax.outputs[0].shape
+    if rows is None or condition.shape is None:
+        return False
+    axis = attribute(softmax, "axis", -1) % len(rows) - len(rows)
+    return -axis > len(condition.shape) or condition.shape[axis] == 1
 
 
 def _softmax_behind(value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Node]]:
@@ -98,8 +116,9 @@ def _number(value: ir.Value | None) -> float | None:
 
 
 def _is(value: ir.Value | None, number: float) -> bool:
+    """Whether a value is this number; one that no float is exactly may have been cut short, or rounded to 16 bits."""
     got = _number(value)
-    return got is not None and math.isclose(got, number, rel_tol=1e-3)
+    return got is not None and math.isclose(got, number, rel_tol=0 if number == float(np.float16(number)) else 1e-3)
 
 
 def _sigmoid(node: ir.Node) -> Found | None:

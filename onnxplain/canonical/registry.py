@@ -69,6 +69,18 @@ def attribute(node: ir.Node, name: str, default):
     return node.attributes[name].value if name in node.attributes else default
 
 
+def describe(new: ir.Node, old: ir.Value, name: str) -> ir.Value:
+    """The output of a node that stands for a value: of its type and shape, under another name."""
+    (value,) = new.outputs
+    value.type, value.shape, value.name = old.type, old.shape, name
+    return value
+
+
+def floating(value: ir.Value | None) -> bool:
+    """Whether a value is known to be of a floating type."""
+    return value is not None and value.dtype is not None and value.dtype.is_floating_point()
+
+
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """Whether the node is one of these standard operators."""
     return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types

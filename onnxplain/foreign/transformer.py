@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..ops.newer import rms_norm
-from ..ops.shapes import cast, dim, mT
+from ..ops.shapes import cast, counted, dim, mT
 from ..tape import Var, op
 from .registry import microsoft, unless
 
@@ -243,7 +243,7 @@ def _before(q: Var, k: Var) -> Var:
 
 def _range(x: Var, axis: int) -> Var:
     """The places along an axis."""
-    return op.Range(np.int64(0), op.Squeeze(dim(x, axis)), np.int64(1))
+    return counted(dim(x, axis))
 
 
 def _number(x: Var, axis: int) -> int:

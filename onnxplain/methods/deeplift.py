@@ -74,6 +74,7 @@ class DeepShap(Average, name="deepshap"):
 
     def __post_init__(self) -> None:
         require(self.background is not None, "deepshap needs background=, an array of references")
+        require(self.inner == "gradient" and not self.inner_params, "deepshap averages DeepLIFT and nothing else: it takes no inner= or inner_params=")
         one_of(self.rule, RULES, "rule")
 
     @property

@@ -6,6 +6,7 @@ import math
 
 from ..errors import UnsupportedModelError
 from ..tape import Var, op
+from .newer import softplus
 from .registry import activation, product, register, selection, total, zero
 from .shapes import cast, step
 
@@ -30,7 +31,7 @@ def _gelu(x: Var, y: Var, approximate: str = "none") -> Var:
 
 
 def _mish(x: Var, y: Var) -> Var:
-    t, s = op.Tanh(op.Softplus(x)), op.Sigmoid(x)
+    t, s = op.Tanh(softplus(x)), op.Sigmoid(x)
     return t + x * s * (1 - t * t)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import movement
-from .shapes import cast, dim, expand_like, mT, reshape, same_shape, typed
+from .shapes import cast, dim, expand_like, mT, reshape, same_shape, typed, unit_vectors
 
 F32 = np.dtype(np.float32)
 
@@ -81,18 +81,12 @@ def _window(roi: Var, k: int, n: int) -> Var:
     return op.Concat(np.zeros(3, F32), start, np.ones(3, F32), end, axis=0)
 
 
-def _units(x: Var, axis: int) -> Var:
-    """The unit vectors of the axis, [in, in]."""
-    i = op.Range(np.int64(0), op.Squeeze(dim(x, axis), [0]), np.int64(1))
-    return cast(op.Equal(op.Unsqueeze(i, [0]), op.Unsqueeze(i, [1])), F32)
-
-
 def _matrix(x: Var, axis: int, window: Var | None, scale: Var | None, size: Var | None, how: Mapping[str, Any]) -> Var:
     """How each output cell along the axis reads the input cells, [out, in]: the operator applied to unit vectors.
 
     They are doubled along another axis, so that some extent changes.
     """
-    eye = op.Unsqueeze(_units(x, axis), [1, 2])
+    eye = op.Unsqueeze(unit_vectors(dim(x, axis), np.dtype(F32)), [1, 2])
     scales = None if scale is None else op.Concat(np.array([1, 1, 2], F32), cast(scale, F32), axis=0)
     sizes = None if size is None else op.Concat(dim(x, axis), [1, 2], size, axis=0)
     return _read(op.Resize(eye, window, scales, sizes, **how))
@@ -108,7 +102,7 @@ def _matrix_of_plane(x: Var, axis: int, k: int, along: list[int], sizes: Var, ho
     extents = op.Gather(op.Shape(x), along)
     pick = op.ArgMin if how["keep_aspect_ratio_policy"] == "not_larger" else op.ArgMax
     leader = pick(cast(sizes, F32) / cast(extents, F32), axis=0)
-    plane = op.Expand(op.Unsqueeze(_units(x, axis), [1, 2]), op.Concat([1, 1], op.Gather(extents, leader), [1], axis=0))
+    plane = op.Expand(op.Unsqueeze(unit_vectors(dim(x, axis), np.dtype(F32)), [1, 2]), op.Concat([1, 1], op.Gather(extents, leader), [1], axis=0))
     resized = op.Resize(plane, None, None, op.Concat(op.Gather(sizes, leader), op.Gather(sizes, [k]), axis=0), axes=[2, 3], **how)
     return _read(resized)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import linear, movement, product
-from .shapes import dim, mT, reshape, reshape_like, shape_of, typed
+from .shapes import dim, mT, reshape, reshape_like, shape_of, typed, unit_vectors
 
 # ---- matrices ----
 
@@ -48,7 +48,7 @@ def Gemm(g, y, a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
 @product
 def Det(g, y, x):
     # The cofactor of (i, j) is the determinant with row i replaced by the unit vector j: right for singular matrices too.
-    eye = _eye(dim(x, -1), x)
+    eye = unit_vectors(dim(x, -1), x)
     row = op.Unsqueeze(eye, [1, 3])
     replaced = op.Unsqueeze(x, [-3, -4]) * (1 - row) + row * op.Unsqueeze(eye, [0, 2])
     return (op.Unsqueeze(g, [-1, -2]) * op.Det(replaced),)
@@ -74,7 +74,7 @@ def Einsum(g, y, *xs, equation):
             d = op.Unsqueeze(d, [i for _, i in repeats])
         for i, j in repeats:  # a repeated letter reads a diagonal
             n = dim(xs[k], j)
-            d = d * reshape(_eye(n, d), *(n if axis in (i, j) else 1 for axis in range(len(left[k]))))
+            d = d * reshape(unit_vectors(n, d), *(n if axis in (i, j) else 1 for axis in range(len(left[k]))))
         return d if kept == left[k] else op.Expand(d, shape_of(xs[k]))
 
     return [lambda k=k: pull(k) for k in range(len(xs))]
@@ -93,11 +93,6 @@ def _einsum_terms(equation: str, ranks: list[int], out_rank: int) -> tuple[list[
     if "..." in right:
         right = right.replace("...", "".join(spare[: out_rank - len(right) + 3][::-1]))
     return spelled, right
-
-
-def _eye(n: Var, like: Var) -> Var:
-    i = op.Range(np.int64(0), op.Squeeze(n, [0]), np.int64(1))
-    return op.CastLike(op.Equal(op.Unsqueeze(i, [0]), op.Unsqueeze(i, [1])), like)
 
 
 # ---- convolutions; the attributes are spelled out when a model is loaded ----
@@ -166,6 +161,6 @@ def Col2Im(g, y, x, image_shape, block_shape, *, dilations=None, pads=None, stri
     # Cut the image into blocks again: a convolution with one kernel for each of a block's cells.
     block = block_shape if block_shape.is_static else op.Reshape(block_shape, [g.rank - 2])
     cells = op.ReduceProd(block, keepdims=1)
-    kernel = reshape(_eye(cells, g), cells, 1, block)
+    kernel = reshape(unit_vectors(cells, g), cells, 1, block)
     planes = reshape(g, -1, 1, shape_of(g, 2))
     return reshape_like(op.Conv(planes, kernel, dilations=dilations, pads=pads, strides=strides), x), None, None

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ..tape import Var, op
 from .registry import activation, normalization
 from .shapes import cast
@@ -17,6 +19,11 @@ def rms_norm(x: Var, axis: int, epsilon: float) -> tuple[Var, Var, list[int]]:
     return x * inverse, inverse, axes
 
 
+def softplus(x: Var) -> Var:
+    """log(1 + eˣ), of float64 too."""
+    return op.Max(x, 0) + op.Log(1 + op.Exp(-op.Abs(x))) if x.dtype == np.float64 else op.Softplus(x)
+
+
 SPELLED_OUT: dict[str, Callable[..., Var]] = {
     "Swish": lambda x, alpha=1.0: x * op.Sigmoid(alpha * x),
     "RMSNormalization": lambda x, scale, axis=-1, epsilon=1e-5, stash_type=1: rms_norm(x, axis, epsilon)[0] * scale,
@@ -25,6 +32,19 @@ SPELLED_OUT: dict[str, Callable[..., Var]] = {
     # Unsigned exponents have none.
     "Pow": lambda x, p: op.Pow(x, cast(p, x) if p.dtype.kind == "u" else p),
 }
+
+IN_DOUBLE: dict[str, Callable[..., Var]] = {
+    "LeakyRelu": lambda x, alpha=0.01: op.Max(x, 0) + alpha * op.Min(x, 0),
+    "PRelu": lambda x, slope: op.Max(x, 0) + slope * op.Min(x, 0),
+    "Softplus": softplus,
+    "Mish": lambda x: x * op.Tanh(softplus(x)),
+}
+"""Those whose kernels of the emitted opset take no float64."""
+
+
+def spelled_out(op_type: str, x: Var | None) -> Callable[..., Var] | None:
+    """What an operator is written as instead, if it is."""
+    return SPELLED_OUT.get(op_type) or (IN_DOUBLE.get(op_type) if x is not None and x.type.dtype == np.float64 else None)
 
 
 @activation

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import batch_norm, normalization, softmax
-from .shapes import ratio, reshape_like, shape_of, zeros
+from .shapes import over, ratio, reshape_like, shape_of, zeros
 
 # ---- softmax ----
 
@@ -56,9 +56,8 @@ def _batch_statistics(gs, ys, x, scale, axes, epsilon, momentum):
     """Training: x is standardised by its own mean and variance, which also move the two running ones."""
     g, g_mean, g_var = (zeros(v) if d is None else d for d, v in zip([*gs, None, None], (ys[0], scale, scale)))
     centred, inverse = moments(x, axes, epsilon)
-    n = ratio(x, scale, axes)
     dx = standardised(g * _channels(scale, x), centred, inverse, axes)
-    dx = dx + (1 - momentum) / n * (_channels(g_mean, x) + 2 * centred * _channels(g_var, x))
+    dx = dx + (1 - momentum) * over(_channels(g_mean, x) + 2 * centred * _channels(g_var, x), ratio(x, scale, axes))
     d_scale = lambda: op.ReduceSum(g * (centred * inverse), axes, keepdims=0)
     return dx, d_scale, (lambda: op.ReduceSum(g, axes, keepdims=0)), momentum * g_mean, momentum * g_var
 
@@ -92,9 +91,9 @@ def LayerNormalization(g, y, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stas
     centred, inverse = _layer_moments(x, y[0], axes, epsilon)
     dx = standardised(g * scale, centred, inverse, axes)
     if g_mean is not None:
-        dx = dx + g_mean / ratio(x, g_mean, axes)
+        dx = dx + over(g_mean, ratio(x, g_mean, axes))
     if g_inverse is not None:  # the third output is 1/σ, whose slope is -centred · inverse³ / n
-        dx = dx - g_inverse * centred * inverse * inverse * inverse / ratio(x, g_inverse, axes)
+        dx = dx - over(g_inverse * centred * inverse * inverse * inverse, ratio(x, g_inverse, axes))
     return dx, (lambda: g * (centred * inverse)), (lambda: g)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import add_at, cast, expand_like, reshape, reshape_like, shape_of, typed
+from .shapes import add_at, cast, expand_like, over, ratio, reshape, reshape_like, shape_of, typed
 
 
 @selection(many=True)
@@ -17,11 +17,18 @@ def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, sto
     window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode or None}
     _, winner = op.MaxPool(x, outputs=2, **window)
     overlap = any((k - 1) * d >= s for k, d, s in zip(kernel_shape, dilations, strides))
-    if overlap or x.dtype != np.float32:
+    if overlap or x.dtype != np.float32 or (ceil_mode and not _hold_all_windows(x, g[0], kernel_shape, strides, pads)):
         return (add_at(x, winner, g[0]),)
     # Asking x itself for its shape would keep it in memory until here.
     shape = op.Concat(shape_of(g[0], 0, 2), shape_of(x, 2), axis=0)
     return (typed(op.MaxUnpool(g[0], winner, shape, kernel_shape=kernel_shape, strides=strides, pads=pads), x),)
+
+
+def _hold_all_windows(x: Var, y: Var, kernel_shape, strides, pads) -> bool:
+    """Whether no window of y reaches over the end of x: MaxUnpool knows whole windows alone."""
+    n = len(kernel_shape)
+    extents = zip(x.shape[2:], y.shape[2:], kernel_shape, strides, pads[:n], pads[n:])
+    return all(isinstance(d, int) and isinstance(e, int) and (e - 1) * s + k - before - after <= d for d, e, k, s, before, after in extents)
 
 
 @selection
@@ -32,11 +39,8 @@ def MaxUnpool(g, y, x, index, output_shape=None, *, kernel_shape, strides, pads)
 @avg_pool
 def AveragePool(g, y, x, *, kernel_shape, strides, pads, dilations=None, ceil_mode=0, count_include_pad=0):
     dilations = dilations or [1] * len(kernel_shape)
-    return (
-        window_sum_transpose(
-            g / _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad), x, kernel_shape, strides, pads, dilations, ceil_mode
-        ),
-    )
+    share = over(g, _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad))
+    return (window_sum_transpose(share, x, kernel_shape, strides, pads, dilations, ceil_mode),)
 
 
 def _window_sizes(y, x, kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad):
@@ -79,10 +83,7 @@ def window_sum_transpose(g: Var, x: Var, kernel_shape, strides, pads, dilations,
 
 @avg_pool
 def GlobalAveragePool(g, y, x):
-    cells = list(x.shape[2:])
-    if all(isinstance(d, int) for d in cells):
-        return (expand_like(g / float(math.prod(int(d or 0) for d in cells)), x),)
-    return (expand_like(g / cast(op.ReduceProd(shape_of(x, 2), keepdims=0), x), x),)
+    return (expand_like(over(g, ratio(x, y, range(2, x.rank))), x),)
 
 
 @selection

@@ -15,7 +15,7 @@ from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .registry import recurrent
 from .scans import accumulate, scan
-from .shapes import cast, dim, mT, reshape, shape_of, typed
+from .shapes import cast, counted, dim, mT, reshape, shape_of, typed
 
 # ---- activations: z → the value a, and from (z, a) the slope; α and β where there are any ----
 
@@ -257,7 +257,7 @@ def _every_direction(cell: Callable, g, y, inputs: Sequence[Var | None], states:
     mask = None
     if lens is not None:
         lens = op.Cast(lens, to=7)
-        steps = op.Range(np.int64(0), op.Squeeze(dim(x, 0), [0]), np.int64(1))
+        steps = counted(dim(x, 0))
         mask = cast(op.Unsqueeze(op.Unsqueeze(steps, [1]) < op.Unsqueeze(lens, [0]), [2]), x)
 
     total, parts = None, []

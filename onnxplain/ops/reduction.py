@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..tape import Var, op
 from .registry import reduction, register, selection, zero
-from .shapes import axes_of, cast, expand_like, ratio, typed
+from .shapes import axes_of, cast, expand_like, over, ratio, typed
 
 
 def keep(v: Var, x: Var, axes: Var | None, keepdims: int) -> Var:
@@ -46,7 +46,7 @@ def ReduceMean(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     axes, keeps_all = _spread(axes, noop_with_empty_axes)
     if keeps_all:
         return g, None
-    return expand_like(keep(g, x, axes, keepdims) / ratio(x, y, axes_of(axes, x)), x), None
+    return expand_like(over(keep(g, x, axes, keepdims), ratio(x, y, axes_of(axes, x))), x), None
 
 
 @selection("ReduceMax", "ReduceMin")

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import selection
-from .shapes import cast, dim, expand_like, shape_of, zeros
+from .shapes import cast, counted, dim, expand_like, shape_of, zeros
 
 
 @selection
@@ -23,7 +23,7 @@ def RoiAlign(
 
     # y[r] = A[r] · x[image of r] · Bᵀ[r] with a row of A, of B, for each bin; the regions of an image add up in one product.
     a, b = (_matrix(x, 2 + axis, i, w / n) for axis, (i, w, _, n) in enumerate(sides))
-    images = op.Range(np.int64(0), op.Squeeze(dim(x, 0), [0]), np.int64(1))
+    images = counted(dim(x, 0))
     mine = cast(op.Equal(op.Unsqueeze(images, [1]), op.Unsqueeze(image, [0])), x)
     regions = dim(y, 0) * output_height
     left = op.Transpose(op.Unsqueeze(mine, [2, 3]) * op.Unsqueeze(a, [0]), perm=[0, 3, 1, 2])  # [N, H, R, bins]

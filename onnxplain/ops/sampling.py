@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .registry import linear, selection
-from .shapes import cast, dim, reshape_like, shape_of, zeros
+from .shapes import cast, counted, dim, reshape_like, shape_of, zeros
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def DeformConv(g, y, x, w, offset, b=None, mask=None, *, dilations=None, group=1
     shifts = op.Reshape(offset, op.Concat(*per_image, [n], shape_of(y, 2), axis=0))
     points = []
     for k in range(n):
-        place = op.Range(np.int64(0), op.Squeeze(dim(y, 2 + k), [0]), np.int64(1)) * strides[k] - pads[k]
+        place = counted(dim(y, 2 + k)) * strides[k] - pads[k]
         window = np.arange(kernel[k]).reshape([-1 if j == k else 1 for j in range(n)]) * dilations[k]
         window = np.broadcast_to(window, kernel).reshape(1, taken, *[1] * n).astype(np.int64)
         regular = op.Reshape(place, [-1 if j == k else 1 for j in range(n)]) + window

@@ -41,18 +41,18 @@ def dim(x: Var, axis: int) -> Var:
     return shape_of(x, axis, axis + 1)
 
 
-def size(x: Var) -> Var:
-    """The number of elements of x as a scalar of x's dtype."""
-    if x.is_static:
-        return x.tape.constant(float(math.prod(d for d in x.shape if isinstance(d, int))), x)
-    return cast(op.Size(x), x)
-
-
-def ratio(x: Var, y: Var, axes: Sequence[int] | None = None) -> Var:
+def ratio(x: Var, y: Var, axes: Sequence[int] | None = None) -> Var | float:
     """How many elements of x each element of y stands for; along `axes` of x where they are known."""
     if axes is not None and all(isinstance(x.shape[a], int) for a in axes):
-        return x.tape.constant(float(math.prod(int(x.shape[a] or 0) for a in axes)), x)
-    return size(x) / size(y)
+        return float(math.prod(int(x.shape[a] or 0) for a in axes))
+    wide = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+    return cast(op.Size(x), wide) / cast(op.Size(y), wide)
+
+
+def over(g: Var, count: Var | float) -> Var:
+    """g divided by a count, in 32 bits where g has 16: these hold none above 65504."""
+    wide = cast(g, np.dtype(np.float32)) if g.dtype.itemsize == 2 else g
+    return cast(wide / (cast(count, wide) if isinstance(count, Var) else count), g)
 
 
 def reshape_like(v: Var, x: Var) -> Var:
@@ -100,6 +100,17 @@ def cast(v: Var, like: Var | np.dtype) -> Var:
     """v in the dtype of `like`."""
     dtype = like.dtype if isinstance(like, Var) else np.dtype(like)
     return v if v.dtype == dtype else typed(op.Cast(v, to=helper.np_dtype_to_tensor_dtype(dtype)), v)
+
+
+def counted(n: Var) -> Var:
+    """0, 1 … n − 1 for n in a tensor of shape [1]."""
+    return op.Range(np.int64(0), op.Squeeze(n, [0]), np.int64(1))
+
+
+def unit_vectors(n: Var, like: Var | np.dtype) -> Var:
+    """The unit matrix of n rows."""
+    i = counted(n)
+    return cast(op.Equal(op.Unsqueeze(i, [0]), op.Unsqueeze(i, [1])), like)
 
 
 def positions(x: Var) -> Var:

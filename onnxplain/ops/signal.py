@@ -8,7 +8,7 @@ import numpy as np
 
 from ..tape import Type, Var, op
 from .registry import reduction
-from .shapes import cast, dim, reshape_like, typed, zeros
+from .shapes import cast, counted, dim, reshape_like, typed, zeros
 
 
 @reduction
@@ -20,7 +20,7 @@ def DFT(g, y, x, dft_length=None, axis=None, *, inverse=0, onesided=0):
         return typed(_transpose(g, n, axis, extent, dim(x, -1), inverse), x), None, None
     # y = Re(x₀ + 2·x₁e^… + …)/n: every bin but the first, and for even n the last, stands for two.
     n = op.Gather(op.Shape(y), axis)
-    k = op.Range(np.int64(0), op.Squeeze(n / 2 + 1, [0]), np.int64(1))
+    k = counted(n / 2 + 1)
     weight = (2 - cast(op.Equal(k, 0) | op.Equal(k * 2, n), x)) / cast(n, x)
     along = op.Where(op.Equal(op.Mod(axis + x.rank, x.rank), np.arange(x.rank)), -1, 1)
     spectrum = op.DFT(g, None, op.Squeeze(axis, [0]), onesided=1) * op.Reshape(weight, along)
@@ -47,7 +47,7 @@ def STFT(g, y, signal, frame_step, window=None, frame_length=None, *, onesided=1
     extent = (
         dim(signal, 1) if window is None and frame_length is None else dim(window, 0) if frame_length is None else op.Reshape(op.Cast(frame_length, to=7), [1])
     )
-    numbers = lambda n: op.Range(np.int64(0), op.Squeeze(n, [0]), np.int64(1))
+    numbers = counted
     first = numbers(dim(y, 1)) * op.Reshape(op.Cast(frame_step, to=7), [1])
     place = op.Reshape(op.Unsqueeze(first, [1]) + op.Unsqueeze(numbers(extent), [0]), [-1])  # frame by frame
     d_frames = _transpose(g, extent, g.tape.constant(np.array([2])), extent, dim(signal, 2))  # [B, frames, samples, parts]

@@ -13,8 +13,9 @@ from ..backward import Call, Cotangent, Part, Rule, single
 from ..errors import UnsupportedModelError
 from ..flow import Flow
 from ..graph import Node
-from ..ops.shapes import cast, step
+from ..ops.shapes import cast, step, unbroadcast
 from ..tape import Var, op
+from .conditions import adds_bias
 from .lrp import neg, pos
 
 NEAR_ZERO = 1e-7
@@ -34,7 +35,7 @@ def rescale(m: Var, f: Call) -> Sequence[Cotangent]:
 def _quotient(owed: Var, dx: Var, slope: Cotangent) -> Var:
     """owed/Δx, and the gradient where Δx is next to nothing."""
     small = cast(op.Abs(dx) < NEAR_ZERO, dx)
-    quotient = owed / (dx + small) * (1 - small)
+    quotient = unbroadcast(owed, dx) / (dx + small) * (1 - small)
     return quotient if slope is None else quotient + slope * small
 
 
@@ -45,14 +46,16 @@ def bilinear(m: Var, f: Call) -> Sequence[Cotangent]:
 
 def division(m: Var, f: Call) -> Sequence[Cotangent]:
     """a/b as the product of a and 1/b, the latter rescaled."""
+    if len(f.x) == 1:
+        return rescale(m, f)
     (a, b), (a0, b0) = f.x, f.reference.x
-    return [m * 0.5 * (1 / b + 1 / b0), -m * 0.5 * (a + a0) / (b * b0)]
+    return [unbroadcast(m * 0.5 * (1 / b + 1 / b0), a), unbroadcast(-m * 0.5 * (a + a0) / (b * b0), b)]
 
 
 def maximum(m: Var, f: Call) -> Sequence[Cotangent]:
-    """The winner at the input owes the rise to the larger maximum, the winner at the reference what it falls short."""
+    """The winner at the input owes the rise to the larger maximum, the winner at the reference what it falls short; minima likewise."""
     y, y0 = f.y, f.reference.y
-    top = op.Max(y, y0)
+    top = op.Min(y, y0) if f.node.op_type in ("Min", "ReduceMin") else op.Max(y, y0)
     owed, back, slopes = f.vjp(m * (top - y0)), f.reference.vjp(m * (y - top)), f.vjp(m)
     return [_quotient(a + b, x - x0, s) if a is not None and b is not None else None for a, b, x, x0, s in zip(owed, back, f.x, f.reference.x, slopes)]
 
@@ -146,13 +149,15 @@ class DeepLift:
 
     def _activation(self, flow: Flow, node: Node):
         maker = flow.graph.producer.get(node.inputs[0])
+        if maker is not None and adds_bias(flow, maker):
+            maker = next(p for i in maker.inputs if (p := flow.graph.producer.get(i)) is not None and flow.bias(p) is not None)
         alone = maker is not None and len(flow.graph.users.get(node.inputs[0], ())) == 1 and flow.kind(maker) == "linear"
         wanted = self.rule == "reveal_cancel" or (self.rule == "genomics_default" and maker is not None and flow.is_kind(maker, "dense"))
         return (lambda m, f: self._reveal_cancel(m, f)) if alone and wanted and maker in flow.nodes else rescale
 
     def _reveal_cancel(self, m: Var, f: Call) -> Sequence[Cotangent]:
         """Δy⁺ and Δy⁻: what the positive and the negative part of Δx add, each averaged over both orders (eq. 12, 13)."""
-        layer = f.maker
+        layer = f.maker.maker if adds_bias(f.flow, f.maker.node) else f.maker
         x0, y0 = f.reference.x[0], f.reference.y
         up, down = self._parts(layer)
         at_up, at_down, both = (f.node(v, *f.inputs[1:]) for v in (x0 + up, x0 + down, x0 + up + down))

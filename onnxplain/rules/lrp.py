@@ -11,7 +11,7 @@ In the rules `f(x, m)` is the layer at x with m applied to its parameters, bias 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ import numpy as np
 from ..backward import Call, Cotangent, Part, single
 from ..errors import InputError
 from ..ops.normalization import moments
-from ..ops.shapes import cast, filled, reshape_like, step
+from ..ops.shapes import cast, filled, reshape_like, step, unbroadcast
 from ..tape import Formula, Var, op
 
 RULES: dict[str, Any] = {}
@@ -343,7 +343,7 @@ class Pass(Rule, name="pass"):
     """Relevance goes through as it is."""
 
     def relevance(self, R, f):
-        return [R, *(None for _ in f.x[1:])]
+        return [unbroadcast(R, f.x[0]), *(None for _ in f.x[1:])]
 
 
 @dataclass(frozen=True)
@@ -400,15 +400,28 @@ class Detached(Rule, name="detached"):
     stabilizer: Stabilizer = Stabilizer()
 
     def relevance(self, R, f):
-        x, a = f.x[0], f.node.attributes
-        if f.node.op_type not in ("LayerNormalization", "InstanceNormalization"):
+        x, a, op_type = f.x[0], f.node.attributes, f.node.op_type
+        if op_type not in CENTRED:
             return [R]  # without a mean, y is x times a number
-        over_channels = f.node.op_type == "LayerNormalization"
-        axes = list(range(a.get("axis", -1) % x.rank if over_channels else 2, x.rank))
-        _, inverse = moments(x, axes, a.get("epsilon", 1e-5))
-        scale = f.inputs[1] if over_channels else op.Reshape(f.inputs[1], [1, -1, *[1] * (x.rank - 2)])
-        s = R / self.stabilizer(f.y) * scale * inverse
-        return [x * (s - op.ReduceMean(s, axes, keepdims=1))]
+        grouped = (lambda v: op.Reshape(v, [0, a["num_groups"], -1])) if op_type == "GroupNormalization" else (lambda v: v)
+        axes = CENTRED[op_type](a, x.rank)
+        s = R / self.stabilizer(f.y)
+        if op_type == "LayerNormalization":
+            s = s * f.inputs[1]
+        elif op_type != "MeanVarianceNormalization":
+            s = s * op.Reshape(f.inputs[1], [1, -1, *[1] * (x.rank - 2)])
+        _, inverse = moments(grouped(x), axes, a.get("epsilon", 1e-18 if op_type == "MeanVarianceNormalization" else 1e-5))
+        s = grouped(s) * inverse
+        return [reshape_like(grouped(x) * (s - op.ReduceMean(s, axes, keepdims=1)), x)]
+
+
+CENTRED: dict[str, Callable[[Mapping[str, Any], int], list[int]]] = {
+    "LayerNormalization": lambda a, rank: list(range(a.get("axis", -1) % rank, rank)),
+    "InstanceNormalization": lambda a, rank: list(range(2, rank)),
+    "GroupNormalization": lambda a, rank: [2],
+    "MeanVarianceNormalization": lambda a, rank: list(a.get("axes", (0, 2, 3))),
+}
+"""What takes a mean off, and along which axes; groups are laid out as [N, groups, the rest]."""
 
 
 @dataclass(frozen=True)

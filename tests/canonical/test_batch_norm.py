@@ -115,3 +115,11 @@ def test_the_source_stays_as_it_was():
     assert len(loaded.graph().nodes) == 1
     assert len(loaded.raw.nodes) == 2
     assert len(loaded.graph(frozenset(["a"])).nodes) == 2
+
+
+@pytest.mark.parametrize("name", ["k", "s"])
+def test_a_named_scale_or_shift_stays(name):
+    model = parse(
+        "g (float[N,4,5,5] x) => (float[N,4,3,3] y) { c = Conv(x, w)\n m = Mul(c, k)\n y = Add(m, s) }", w=draw(4, 4, 3, 3), k=draw(4, 1, 1), s=draw(4, 1, 1)
+    )
+    assert kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}, rewrites=["batch_norm"], keep=[name])) == ["Conv", "Mul", "Add"]

@@ -71,3 +71,9 @@ def test_outputs_of_the_graph_keep_their_layout():
 def test_transposes_that_are_no_inverse_pair():
     model = parse(f"g (float[N,3,4,5] x) => (float[N,5,3,4] y) {{ a = {TO}(x)\n h = Relu(a)\n u = {TO}(h)\n y = Neg(u) }}")
     assert transposes(model) >= 1
+
+
+def test_transposes_of_unknown_rank_stay():
+    text = "g (float[N,4] x, int64[R] s) => (float[N,4] y) { h = Reshape(x, s)\n a = Transpose(h)\n b = Transpose<perm=[1,0]>(a)\n y = Reshape(b, like) }"
+    graph = unchanged(parse(text, like=np.array([-1, 4])), {"x": draw(2, 4), "s": np.array([4, 2])}, rewrites=["sink_transposes"])
+    assert [n.op_type for n in graph.nodes].count("Transpose") == 2

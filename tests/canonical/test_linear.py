@@ -40,8 +40,12 @@ def test_a_gemm_without_a_bias_takes_the_one_behind_it(given, attributes, weight
         ("g (float[N,2,3] x) => (float[N,2,4] y) { m = MatMul(x, w)\n y = Add(m, b) }", {"w": draw(3, 4), "b": draw(4)}),
         ("g (float[N,3] x) => (float[N,4] y) { m = MatMul(x, w)\n a = Add(m, b)\n y = Mul(a, m) }", {"w": draw(3, 4), "b": draw(4)}),
         ("g (float[N,3] x) => (float[N,3] y) { m = MatMul(x, w)\n y = Add(m, x) }", {"w": draw(3, 3)}),
+        (
+            "g (float[N,3] x) => (float[N,4] y) { i = Cast<to=7>(x)\n m = MatMul(i, w)\n a = Add(m, b)\n y = Cast<to=1>(a) }",
+            {"w": np.ones((3, 4), np.int64), "b": np.ones(4, np.int64)},
+        ),
     ],
-    ids=["widens", "per sample", "scalar", "rank 3", "two users", "no constant"],
+    ids=["widens", "per sample", "scalar", "rank 3", "two users", "no constant", "integers"],
 )
 def test_matmul_add_leaves_alone(text, weights):
     model = parse(text, **weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx.parser
 import pytest
 from helpers import draw, parse, rewritten, unchanged
 
@@ -81,6 +82,7 @@ NEARLY = [
     "t = Neg(x)\n a = Div(t, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
     "q = Mul(x, x)\n k = Mul(q, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
     "s = Tanh(x)\n b = Add(s, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "nearly = Constant<value = float {1.0005}>()\n a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, nearly)\n m = Mul(x, b)\n y = Mul(m, half)",
 ]
 
 
@@ -100,6 +102,38 @@ def test_what_is_named_or_used_elsewhere_stays(op_type, text):
     assert op_type not in {n.op_type for n in graph.nodes}
     graph = unchanged(spelled(text, outputs=f"float[N,4] y, float[N,4] {inner}"), {"x": draw(3, 4)}, rewrites=["activations"])
     assert op_type not in {n.op_type for n in graph.nodes}
+
+
+@pytest.mark.parametrize("name", ["alpha", "three"])
+def test_a_named_number_stays(name):
+    text = "al = Mul(alpha, x)\n s = Sigmoid(al)\n y = Mul(x, s)" if name == "alpha" else SPELLINGS["HardSwish"][1]
+    numbers = NUMBERS | {"alpha": np.float32(1.5)}
+    graph = unchanged(spelled(text, numbers), {"x": draw(3, 4)}, rewrites=["activations"], keep=[name])
+    assert {"Swish", "HardSwish"}.isdisjoint(n.op_type for n in graph.nodes)
+
+
+MASKED = """<ir_version: 10, opset_import: ["": 21]>
+    net (float[N, 3, 4] x, bool[N, 3, {extent}] gone) => (float[N, 3, 4] y) {{
+        zero = Constant<value = float {{0.0}}>() inf = Constant<value = float {{{least}}}>()
+        z = Where({inner}, inf, x) p = Softmax(z) {ask} y = Where({outer}, zero, p)
+    }}"""
+
+
+@pytest.mark.parametrize(
+    ("extent", "inner", "outer", "ask", "guarded"),
+    [(1, "gone", "gone", "", True), (4, "gone", "nan", "nan = IsNaN(p)", True), (4, "gone", "gone", "", False)],
+    ids=["rows that are masked", "rows that are NaN", "elements"],
+)
+def test_a_softmax_is_guarded_where_whole_rows_are_replaced(extent, inner, outer, ask, guarded):
+    model = onnx.parser.parse_model(MASKED.format(extent=extent, inner=inner, outer=outer, ask=ask, least="-1e30" if outer == "gone" else "-inf"))
+    gone = np.zeros((2, 3, extent), bool)
+    gone[0, 1] = True
+    gone[:, 2, -1:] = True
+    feeds = {"x": draw(2, 3, 4), "gone": gone}
+    graph = unchanged(model, feeds, rewrites=["guarded_softmax"])
+    assert any("guarded" in line for line in graph.rewrites) == guarded
+    got = onnxplain.explain(model, feeds, "gradient", target=[(0, 0), (2, 0)])
+    assert np.isfinite(got.attribution).all()
 
 
 def test_one_after_another():

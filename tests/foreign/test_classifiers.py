@@ -49,6 +49,16 @@ def test_labels_and_maps_are_the_models_own():
     np.testing.assert_allclose([list(m.values()) for m in got["p"]], [list(m.values()) for m in expected[1]], rtol=1e-5)
 
 
+def test_every_part_of_a_batch_tells_its_labels_and_maps(tmp_path):
+    model, x = classifier("SOFTMAX", ZIPPED), weight(5, 4, seed=5)
+    expected = plain(model).run(None, {"x": x})
+    got = onnxplain.explain(model, x, "feature_ablation", batch_size=2)
+    got.save(tmp_path / "e.npz")
+    for output in (got.output, onnxplain.Explanation.load(tmp_path / "e.npz").output):
+        assert output["label"].tolist() == expected[0].tolist()
+        np.testing.assert_allclose([list(m.values()) for m in output["p"]], [list(m.values()) for m in expected[1]], rtol=1e-5)
+
+
 TREES = """trees (float[N, 2] x) => (float[a, b] y) {
     h = Mul (x, x)
     label, p = ai.onnx.ml.TreeEnsembleClassifier <classlabels_int64s = [0, 1], nodes_treeids = [0, 0, 0], nodes_nodeids = [0, 1, 2],

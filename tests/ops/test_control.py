@@ -167,3 +167,39 @@ def test_a_missing_rule_inside_a_body_is_named(monkeypatch):
     monkeypatch.delitem(OPS, "Tanh")
     with pytest.raises(onnxplain.UnsupportedModelError, match="Tanh"):
         onnxplain.vjp(onnx.parser.parse_model(CASES["scan"]))
+
+
+FOLDED = {  # bodies that name the batch: points of a path are folded into it
+    "if": """<ir_version: 10, opset_import: ["": 21]>
+        g (float[N, 3] x) => (float[N, 3] y) {
+            zero = Constant<value = float {0.0}>() sum = ReduceSum<keepdims = 0>(x) c = Greater(sum, zero)
+            b = If(c) <
+                then_branch = t () => (float[N, 3] p) { q = Mul(x, x) r = Tanh(q) p = Add(r, x) },
+                else_branch = e () => (float[N, 3] u) { u = Neg(x) }>
+            y = Exp(b)
+        }""",
+    "loop": """<ir_version: 10, opset_import: ["": 21]>
+        g (float[N, 3] x) => (float[N, 3] y) {
+            m = Constant<value = int64 {2}>()
+            y = Loop(m, , x) <body = step (int64 i, bool ci, float[N, 3] h) => (bool co, float[N, 3] n) { co = Identity(ci) a = Tanh(h) n = Mul(a, x) }>
+        }""",
+    "scan": """<ir_version: 10, opset_import: ["": 21]>
+        g (float[N, 3] x) => (float[N, 3] y) {
+            t = Transpose(x) one = Constant<value = int64 {1}>() h0 = Gather(t, one)
+            h, s = Scan<num_scan_inputs = 1, body = cell (float[N] h, float[N] i) => (float[N] n, float[N] o) {
+                a = Mul(h, i) n = Tanh(a) o = Identity(n)
+            }>(h0, t)
+            y = Transpose(s)
+        }""",
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_points_are_folded_into_bodies(name, capfd):
+    x = np.random.default_rng(0).random((2, 3), dtype=np.float32) + np.float32(0.2)
+    explainer = onnxplain.Explainer(onnx.parser.parse_model(FOLDED[name]), "integrated_gradients", steps=20)
+    got = explainer.explain(x, target=1)
+    assert np.abs(got.delta).max() < 1e-5
+    saved = session(explainer.model).run(["attribution"], {"x": x, "target": np.array([1, 1])})[0]
+    np.testing.assert_allclose(saved, got.attribution, atol=1e-6)
+    assert "Shape mismatch" not in capfd.readouterr().err

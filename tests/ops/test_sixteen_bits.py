@@ -42,3 +42,13 @@ def test_bfloat16_is_well_typed(op_type):
     built = onnxplain.vjp(c.model(ml_dtypes.bfloat16, [y.ndim for y in ys]))
     onnx.checker.check_model(built, full_check=True)
     assert {o.type.tensor_type.elem_type for o in built.graph.output if o.name.startswith("grad_")} == {onnx.TensorProto.BFLOAT16}
+
+
+@pytest.mark.parametrize("mean", ["GlobalAveragePool", "ReduceMean<axes = [2, 3], keepdims = 1>", "AveragePool<kernel_shape = [256, 256]>"])
+@pytest.mark.parametrize("extent", ["256", "H"])
+def test_means_over_more_elements_than_float16_counts(mean, extent):
+    head = '<ir_version: 8, opset_import: ["": 17]>'
+    model = onnx.parser.parse_model(f"{head} g (float16[N,2,{extent},256] x) => (float16[N,2,1,1] y) {{ q = {mean}(x)\n y = Mul(q, k) }}")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float16(1000), "k"))
+    got = onnxplain.explain(model, np.ones((1, 2, 256, 256), np.float16), "gradient", target=(0, 0, 0)).attribution
+    np.testing.assert_allclose(got[:, 0].astype(np.float64), 1000 / 65536, rtol=1e-2)

@@ -55,6 +55,17 @@ def test_rules_are_the_paper_s(rule):
     np.testing.assert_allclose(got.attribution, contributions(rule), rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("rule", ["reveal_cancel", "genomics_default"])
+def test_a_bias_behind_a_product_of_any_rank_is_part_of_the_layer(rule):
+    text = "m = MatMul(x, w1)\n h = Add(m, b1)\n r = Relu(h)\n n = MatMul(r, w2)\n y = Add(n, b2)"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> net (float[N, 2, 5] x) => (float[N, 2, 3] y) {{ {text} }}')
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in MLP_WEIGHTS.items())
+    x = np.stack([X, X[::-1]], 1)
+    got = onnxplain.explain(model, x, "deeplift", rule=rule, baseline=X0[0], target=[(0, t) for t in TARGET]).attribution
+    np.testing.assert_allclose(got[:, 0], contributions("reveal_cancel"), rtol=2e-4, atol=2e-5)
+    assert not got[:, 1].any()
+
+
 def test_genomics_default_takes_reveal_cancel_behind_dense_layers():
     got = [onnxplain.explain(MLP, X, "deeplift", rule=rule, baseline=X0, target=TARGET).attribution for rule in ("genomics_default", "reveal_cancel")]
     np.testing.assert_array_equal(*got)
@@ -79,6 +90,11 @@ NODES = {
     "log_softmax": "a = MatMul(x, w)\n p = LogSoftmax <axis = 1> (a)\n y = MatMul(p, v)",
     "layer_norm": "a = MatMul(x, w)\n n = LayerNormalization <axis = 1> (a, s)\n y = MatMul(n, v)",
     "maximum": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Max(a, b)",
+    "minimum": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Min(a, b)",
+    "least of a row": "a = MatMul(x, w)\n m = ReduceMin <axes = [1], keepdims = 1> (a)\n y = Add(m, a)",
+    "inverse": "e = Exp(x)\n d = Div(s, e)\n y = MatMul(d, v)",
+    "division by a column": "one = Constant <value_ints = [1]> ()\n e = Exp(x)\n c = ReduceSum <keepdims = 1> (e, one)\n y = Div(x, c)",
+    "powers of a column": "one = Constant <value_ints = [1]> ()\n e = Exp(x)\n c = ReduceSum <keepdims = 1> (e, one)\n y = Pow(c, s)",
     "activations": "a = MatMul(x, w)\n t = Tanh(a)\n g = Sigmoid(t)\n l = LeakyRelu(g)\n y = MatMul(l, v)",
     "residual": "a = MatMul(x, w)\n r = Relu(a)\n z = Add(r, x)\n y = MatMul(z, v)",
 }
@@ -93,6 +109,7 @@ def test_contributions_add_up_to_the_difference_of_scores(name, rule):
         got.output["y"][range(4), TARGET],
         onnxplain.explain(model, X0.repeat(4, 0), "gradient", output="y", target=TARGET).output["y"][range(4), TARGET],
     )
+    assert got.attribution.shape == X.shape
     np.testing.assert_allclose(got.attribution.sum(1), score - reference, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(got.delta, got.attribution.sum(1) - (score - reference), atol=1e-3)
 

@@ -430,6 +430,25 @@ def test_normalisation_with_a_constant_deviation(op_type):
 
 
 @pytest.mark.parametrize(
+    ("op_type", "attributes", "same_as"),
+    [("GroupNormalization", {"num_groups": 3}, "InstanceNormalization"), ("MeanVarianceNormalization", {"axes": [2]}, "InstanceNormalization")],
+)
+def test_detached_takes_means_off_groups_too(op_type, attributes, same_as):
+    """Groups of one channel, and a mean over space, are what InstanceNormalization does without a scale."""
+    rng = np.random.default_rng(4)
+    x, R = (rng.normal(size=(2, 3, 8)).astype(np.float32) for _ in range(2))
+    affine = {"g": f32(1, 1, 1), "b": f32(0, 0, 0)}
+    got = []
+    for name, given in ((op_type, attributes), (same_as, {})):
+        weights = {} if name.startswith("Mean") else affine
+        node = helper.make_node(name, ["x0", *weights], ["y"], **given)
+        proto = model([node], {"x0": [2, 3, 8]}, {"y": [2, 3, 8]}, weights)
+        proto.opset_import[0].version = 21
+        got += relevances(proto, [("detached", {})], {"x0": x}, R)
+    np.testing.assert_allclose(*got, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
     "attributes",
     [
         {"kernel_shape": [2, 2], "strides": [2, 2]},
