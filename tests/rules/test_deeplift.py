@@ -114,6 +114,21 @@ def test_contributions_add_up_to_the_difference_of_scores(name, rule):
     np.testing.assert_allclose(got.delta, got.attribution.sum(1) - (score - reference), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("text", "x", "reference", "owed"),
+    [
+        ("ReduceMin <axes = [1], keepdims = 1> (x)", [5, 10], [5, 1], [0, 4]),
+        ("ReduceMax <axes = [1], keepdims = 1> (x)", [5, 1], [5, 10], [0, -5]),
+        ("Min (x, six)", [7, 7], [2, 6], [4, 0]),
+    ],
+)
+def test_what_does_not_differ_owes_nothing(text, x, reference, owed):
+    model = network(f"y = {text}", {"six": np.float32(6)} if "six" in text else {}, shape="N, 2")
+    target = np.ones((1, 2)) if "six" in text else 0
+    got = onnxplain.explain(model, np.float32([x]), "deeplift", baseline=np.float32([reference]), target=target)
+    np.testing.assert_allclose(got.attribution, [owed], atol=1e-5)
+
+
 @pytest.mark.parametrize("attributes", ["kernel_shape = [2, 2], strides = [2, 2]", "kernel_shape = [3, 3], strides = [1, 1], pads = [1, 1, 1, 1]"])
 def test_windows_that_overlap_add_up(attributes):
     text = f"c = Conv <kernel_shape = [3, 3]> (x, k)\n p = MaxPool <{attributes}> (c)\n f = Flatten(p)\n y = ReduceSum <keepdims = 1> (f, one)"
