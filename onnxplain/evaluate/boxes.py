@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from .annotations import Annotation, found_in, read_annotations
 from .comparing import metrics_of
 from .metric import METRICS
 from .result import Result, rows_of
-from .store import Store
+from .store import SETTINGS, Store, digest
 from .study import PIECE, Study
 
 COLUMNS = ("method", "metric", "sample", "class", "target", "value", "area")
@@ -98,15 +100,23 @@ class Boxes:
         how = {"explain": self.explain, "preprocessing": self.preprocessing}
         settings = {(m, k): study.settings(m, metric=k, params=p, **how) for m in study.sources for k, p in chosen.items()}
         key = lambda m, k, a: {"method": m, "metric": k, "sample": a.file, "class": a.name}
+        seen = cache(lambda a: [sha256(self.found[a].read_bytes()).hexdigest(), a])
+        own = cache(lambda m, k, a: digest([settings[m, k], seen(a)]))
         with Store(store, COLUMNS[:4], COLUMNS) as kept, tqdm(desc="boxes", total=len(self.found), unit="image", disable=not progress) as bar:
-            lacking = lambda a: [(m, k) for m, k in settings if not kept.has(settings[m, k], **key(m, k, a))]
-            todo = [a for a in self.found if lacking(a)]
-            bar.update(len(self.found) - len(todo))
-            rest = iter(todo)
+            lacking = lambda a: [(m, k) for m, k in settings if not kept.has(own(m, k, a), **key(m, k, a))]
+
+            def todo() -> Iterator[Annotation]:
+                for a in self.found:
+                    if lacking(a):
+                        yield a
+                    else:
+                        bar.update()
+
+            rest = todo()
             while some := list(islice(rest, PIECE)):
                 for a, (m, k), row in self._measured(some, chosen):
                     if (m, k) in lacking(a):
-                        kept.add([key(m, k, a) | row], settings[m, k])
+                        kept.add([key(m, k, a) | row | {SETTINGS: own(m, k, a)}])
                 bar.update(len(some))
             records = [kept.get(**key(m, k, a)) for a in self.found for m, k in settings]
         return Result(records, along="class", worst_first=True)

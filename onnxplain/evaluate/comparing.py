@@ -12,7 +12,7 @@ from ..errors import InputError, choose
 from ..model import load
 from .metric import METRICS
 from .result import Result, rows_of
-from .store import Store
+from .store import SETTINGS, Store
 from .study import Study
 
 
@@ -79,10 +79,11 @@ def compare(
                 for k, params in chosen.items():
                     columns = {"method": label, "metric": k}
                     keys += [columns | {"sample": s} for s in piece.names]
-                    lacking = [s for s in piece.names if not kept.has(settings[label, k], **columns, sample=s)]
+                    own = piece.settings(settings[label, k])
+                    lacking = [s for s in piece.names if not kept.has(own[s], **columns, sample=s)]
                     if lacking:
                         rows = rows_of(piece.names, piece.targets, columns, METRICS[k].measure(case(), params))
-                        kept.add([r for r in rows if r["sample"] in lacking], settings[label, k])
+                        kept.add([r | {SETTINGS: own[r["sample"]]} for r in rows if r["sample"] in lacking])
         return Result([kept.get(**key) for key in keys])
 
 

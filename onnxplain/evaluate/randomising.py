@@ -19,7 +19,7 @@ from ..methods.base import one_of, seed_fits
 from ..model import Model, load
 from .agreeing import SIMILARITIES, array_of
 from .result import Result, rows_of
-from .store import Store
+from .store import SETTINGS, Store
 from .study import Study
 
 LEARNED = ("batch_norm", "normalization", "recurrent")
@@ -149,11 +149,13 @@ def randomisation(
                 key = {"method": label, "metric": similarity, "layer": layer}
                 explainer = None
                 for piece, reference in zip(pieces, before):
-                    if not all(kept.has(settings, **key, sample=s) for s in piece.names):
+                    own = piece.settings(settings)
+                    lacking = [s for s in piece.names if not kept.has(own[s], **key, sample=s)]
+                    if lacking:
                         explainer = explainer or Explainer(redrawn(study.model, weights, seed), source.method, **options)
                         after = array_of(explainer.explain(piece.feeds, piece.target), label, absolute)
                         rows = rows_of(piece.names, piece.targets, {**key, "depth": depth}, alike(reference, after))
-                        kept.add([r for r in rows if not kept.has(settings, **key, sample=r["sample"])], settings)
+                        kept.add([r | {SETTINGS: own[r["sample"]]} for r in rows if r["sample"] in lacking])
                     records += [kept.get(**key, sample=s) for s in piece.names]
                 bar.update()
     return Result(records, along="layer")

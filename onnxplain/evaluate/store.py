@@ -8,8 +8,9 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..explanation import jsonable
 from ..files import replacing, require_folder
+from ..methods import Method
 
 SETTINGS = "settings"
 """The column with a digest of how a row was measured."""
@@ -24,15 +26,38 @@ Row = dict[str, Any]
 
 
 def digest(settings: Any) -> str:
-    """A short digest of settings: what JSON can say, and arrays."""
-    exact = lambda v: [v.shape, hashlib.sha256(v.tobytes()).hexdigest()] if isinstance(v, np.ndarray) else jsonable(v)
-    return hashlib.sha256(json.dumps(settings, default=exact, sort_keys=True).encode()).hexdigest()[:12]
+    """A short digest of settings, the same in every process."""
+    return hashlib.sha256(json.dumps(_said(settings), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _said(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """What JSON can say of a value: of arrays a digest, of objects their fields, of functions their name, their code and what they close over."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if id(value) in above:
+        return "itself"  # such as a function that calls itself
+    parts = lambda v: _said(v, (*above, id(value)))
+    if isinstance(value, Mapping):
+        return {str(k): parts(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [parts(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, parts(value.tolist()) if value.dtype == object else hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, CodeType):
+        return [value.co_code.hex(), value.co_names, parts(value.co_consts)]
+    if isinstance(value, FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [value.__module__, value.__qualname__, parts([value.__code__, value.__defaults__, value.__kwdefaults__, closed])]
+    if is_dataclass(value) and not isinstance(value, type):
+        own = value.whole if isinstance(value, Method) else {f.name: getattr(value, f.name) for f in fields(value)}
+        return [type(value).__qualname__, parts(own)]
+    return jsonable(value)
 
 
 class Store:
     """Rows, told apart by their `keys`; in memory, or in a .csv or .parquet file that is taken up where it was left.
 
-    Rows are appended to the .csv as they come. A .parquet file is written when the work ends (which needs pyarrow); until then
+    Rows are appended to the .csv as they come; the first one makes it. A .parquet file is written when the work ends (which needs pyarrow); until then
     they lie in a .csv beside it.
     """
 
@@ -64,13 +89,14 @@ class Store:
         row = self._rows.get(self._key(key))
         if row is not None and row[SETTINGS] != settings:
             told = ", ".join(f"{k} {v}" for k, v in key.items())
-            raise InputError(f"{self.path} holds {told}, measured with another model or other parameters: name another file")
+            raise InputError(f"{self.path} holds {told}, measured with another model, other data or other parameters: name another file")
         return row is not None
 
-    def add(self, rows: Iterable[Mapping[str, Any]], settings: str) -> None:
-        """Keep rows: when this returns they are on the disk."""
-        new = [{c: row.get(c) for c in self.columns} | {SETTINGS: settings} for row in rows]
-        if self._file is not None:
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep rows, each with its settings: when this returns they are on the disk."""
+        new = [{c: row.get(c) for c in self.columns} for row in rows]
+        if self._journal is not None:
+            self._file = self._file or self._begun(self._journal)
             self._file.write(_lines(row.values() for row in new))
             os.fsync(self._file.fileno())
         self._rows.update({self._key(row): row for row in new})
@@ -111,12 +137,19 @@ class Store:
                 raise InputError("it holds something else")
             whole = text[: text.rfind(b"\n") + 1] or header  # a row that was cut off is measured again
             self._take(_read(whole))
-            self._file = open(journal, "r+b" if journal.is_file() else "w+b", buffering=0)  # noqa: SIM115  (closed on exit)
-            self._file.truncate(0 if whole is header else len(whole))
-            self._file.seek(0, os.SEEK_END)
-            self._file.write(header if whole is header else b"")
+            if journal.is_file():
+                os.truncate(journal, len(whole) if whole is not header else 0)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"cannot take up {journal}: {error}; name another file") from None
+
+    def _begun(self, journal: Path) -> io.FileIO:
+        """The file of rows, open behind its header and the rows that it has."""
+        try:
+            file = open(journal, "ab", buffering=0)  # noqa: SIM115  (closed on exit)
+        except OSError as error:
+            raise InputError(f"cannot write {journal}: {error.strerror}") from None
+        file.write(b"" if file.tell() else write_csv([], self.columns))
+        return file
 
     def _take(self, rows: Sequence[Row]) -> None:
         self._rows.update({self._key(row): row for row in rows})
@@ -128,7 +161,7 @@ class Store:
 
         with replacing(self.path) as temporary:
             parquet.write_table(pyarrow.Table.from_pylist(list(self._rows.values())), temporary)
-        self._journal.unlink()
+        self._journal.unlink(missing_ok=True)
 
 
 def _parquet() -> Any:

@@ -92,6 +92,12 @@ class Piece:
     """Their names, without the repeated ones."""
     target: Any
     targets: Sequence[str]
+    digests: Sequence[str]
+    """Of each one's inputs."""
+
+    def settings(self, common: str) -> dict[str, str]:
+        """Name → a digest of all that decides its rows, from that of what is common to all samples."""
+        return {name: digest([common, own]) for name, own in zip(self.names, self.digests)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +141,10 @@ class Study:
         return self.sources  # type: ignore[return-value]
 
     def settings(self, label: str, **more: Any) -> str:
-        """A digest of all that decides a row's numbers."""
-        source, q = self.sources[label], self.asker.question
-        known = isinstance(source, Explanation)
-        method = [source.method, source.params, source.attributions] if known else [source.method.name, source.method.params]
-        asked = {"model": self.model.sha256, "output": q.output, "wrt": q.wrt, "probability": self.probability, "seed": self.seed}
-        return digest({**asked, "method": method, **more})
+        """A digest of all that decides a row's numbers, the samples excepted."""
+        source = self.sources[label]
+        method = [source.attributions, source.delta] if isinstance(source, Explanation) else [source.method, _asked(source)]
+        return digest({"asked": _asked(self.asker), "probability": self.probability, "seed": self.seed, "method": method, **more})
 
     def pieces(self, X: Any, target: Any = None, names: Sequence[str] | None = None, progress: bool = False) -> Iterator[Piece]:
         """The samples a few at a time, with their targets found."""
@@ -161,14 +165,27 @@ class Study:
                     chosen = _rows_of_target(target, places, len(q.score.shape or ()), q.axis(q.output))
                     found = chosen if chosen is not None else self.asker.explain(part).target
                     called = [str(p) if names is None else names[p] for p in dict.fromkeys(places)]
-                    yield Piece(part, places, called, found, _told(found, len(called)))
+                    yield Piece(part, places, called, found, _told(found, len(called)), self._digests(part, len(called)))
                     bar.update(len(called))
                 start += n
+
+    @property
+    def _together(self) -> bool:
+        """Whether samples cannot be measured apart."""
+        q = self.asker.question
+        return q.batch is None or bool(q.shared)
+
+    def _digests(self, feeds: Arrays, count: int) -> list[str]:
+        """Of the inputs of each of the first samples; of all of them where samples are not apart."""
+        if self._together:
+            return [digest(feeds)] * count
+        axes = {n: self.asker.question.axis(n) for n in feeds}
+        return [digest({n: v if (a := axes[n]) is None else np.take(v, k, a) for n, v in feeds.items()}) for k in range(count)]
 
     def _split(self, n: int) -> Iterator[list[int]]:
         """Rows of a batch. The size does not depend on the machine, as the noise of some methods goes by a sample's place in it."""
         q = self.asker.question
-        if q.batch is None or q.shared:
+        if self._together:
             yield list(range(n))
             return
         size = q.fixed or min(PIECE, self.options.get("batch_size") or PIECE)
@@ -208,6 +225,12 @@ class Study:
             return Tensors(self.explained(replace(piece, feeds=moved), label).attributions)
 
         return again
+
+
+def _asked(explainer: Explainer) -> list[Any]:
+    """What is explained, of which model in which form."""
+    source, q = explainer.source, explainer.question
+    return [source.sha256, source.fuse, sorted(source.rewrites) if source.rewrites is not None else None, q.output, q.wrt]
 
 
 def _rows_of_target(target: Any, rows: Sequence[int], rank: int, axis: int | None) -> Any:

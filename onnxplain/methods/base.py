@@ -238,6 +238,11 @@ class Method:
     def params(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    @property
+    def whole(self) -> dict[str, Any]:
+        """All that decides its answers: the parameters, with what they name in place of its name."""
+        return self.params
+
     @classmethod
     def summary(cls) -> str:
         """One line for lists."""
@@ -296,6 +301,10 @@ class Average(Method):
     def wrapped(self) -> Method:
         """The inner method."""
         return method_of(self.inner, self.inner_params or {}, what="inner")
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        return self.params | {"inner": self.wrapped, "inner_params": None}
 
     @property
     def keep(self) -> list[str]:

@@ -68,6 +68,10 @@ class _Pattern(Method):
         given = sorted(self.patterns) if isinstance(self.patterns, Mapping) else self.patterns
         return super().params | {"patterns": given}
 
+    @property
+    def whole(self) -> dict[str, Any]:
+        return self.params | {"patterns": None if self.patterns is None else self.learned}
+
     # ---- the map ----
 
     def explanation(self, f: Point) -> Tensors:

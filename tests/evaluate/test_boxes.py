@@ -122,16 +122,32 @@ def test_a_column_for_each_method(tmp_path, folder):
     assert lines[3].startswith("box_ratio ↑, mean") and lines[7].startswith("relevance_mass ↑, mean")
 
 
-def test_taken_up_without_reading_again(tmp_path, folder):
+def test_taken_up_without_reading_again(tmp_path, folder, monkeypatch):
     boxes, store = table(tmp_path / "boxes.csv"), tmp_path / "r.csv"
     study = evaluate.Boxes(MODEL, folder, boxes, "gradient", preprocessing={"labels": LABELS})
     first = study.evaluate(store=store)
     lines = store.read_bytes().splitlines(keepends=True)
     store.write_bytes(b"".join(lines[:2]) + lines[2][:9])
-    (folder / "a.png").write_bytes(b"no image any more")  # done already: not opened
+    some = study._read
+    monkeypatch.setattr(study, "_read", lambda annotations: some(read.extend(a.file for a in annotations) or annotations))
+    read: list[str] = []
     again = study.evaluate(store=store)
     assert again.records == first.records
     assert store.read_bytes() == b"".join(lines)
+    assert read == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("change", ["image", "boxes"])
+def test_other_data_are_refused(change, tmp_path, folder):
+    boxes, store = table(tmp_path / "boxes.csv"), tmp_path / "r.csv"
+    run = lambda: evaluate.Boxes(MODEL, folder, boxes, "gradient", preprocessing={"labels": LABELS}).evaluate(store=store)
+    run()
+    if change == "image":
+        Image.new("RGB", SIZES["b.png"]).save(folder / "b.png")
+    else:
+        boxes.write_text(boxes.read_text().replace("b.png,dog,0,0,8,12", "b.png,dog,0,0,8,9"))
+    with pytest.raises(onnxplain.InputError, match=r"holds method gradient, metric box_ratio, sample b\.png, class dog, measured with .* other data"):
+        run()
 
 
 def test_nothing_of_a_box_is_seen(tmp_path, folder):

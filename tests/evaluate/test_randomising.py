@@ -101,7 +101,7 @@ def test_taken_up(tmp_path):
     again = evaluate.randomisation(known.model, known.x, "gradient", store=path)
     assert path.read_bytes() == text
     assert again.records == first.records
-    with pytest.raises(onnxplain.InputError, match="measured with another model or other parameters"):
+    with pytest.raises(onnxplain.InputError, match="measured with another model, other data or other parameters"):
         evaluate.randomisation(known.model, known.x, "gradient", mode="independent", store=path)
 
 

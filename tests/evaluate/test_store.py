@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import draw, parse
 
 import onnxplain
 from onnxplain import evaluate
-from onnxplain.evaluate.store import Store
+from onnxplain.evaluate.store import Store, digest
+from onnxplain.rules.conditions import kind
+from onnxplain.rules.lrp import Epsilon, Flat, Stabilizer
 
-from .known import LINEAR, X, values
+from .known import LINEAR, B, W, X, values
 
 RUN = """
 import sys, time
@@ -131,8 +134,78 @@ def test_nothing_is_done_twice(tmp_path):
 def test_other_settings_are_refused(tmp_path, change):
     path = tmp_path / "r.csv"
     evaluate.deletion(LINEAR, X, "gradient", target=0, store=path)
-    with pytest.raises(onnxplain.InputError, match="holds method gradient, metric deletion_auc, sample 0, measured with another model or other parameters"):
+    with pytest.raises(onnxplain.InputError, match="holds method gradient, metric deletion_auc, sample 0, measured with another model, other data or"):
         evaluate.deletion(LINEAR, X, "gradient", **({"target": 0, "store": path} | change))
+
+
+NORMALISED = parse(
+    "g (float[N,6] x) => (float[N,3] y) { h = Gemm(x, w, b)\n n = BatchNormalization(h, s, t, m, v)\n y = Relu(n) }",
+    w=W.astype(np.float32), b=B.astype(np.float32), **dict(zip("stmv", draw(4, 3, seed=7) ** 2 + 0.5)),
+)  # fmt: skip
+
+
+def fitted(method, data, **params):
+    return onnxplain.Explainer(LINEAR, method, **params).fit(data)
+
+
+def saved(path, data):
+    fitted("pattern_net", data).patterns.save(path / "patterns.npz")
+    return {"method": "pattern_net", "patterns": str(path / "patterns.npz")}
+
+
+CLOSED = [np.zeros(6), np.ones(6)]
+OTHERS = {
+    "inputs": lambda path, k: {"X": X + k},
+    "one of many samples": lambda path, k: {"X": np.concatenate([X[:1], X[1:] + k])},
+    "a baseline": lambda path, k: {"methods": {"m": {"method": "integrated_gradients", "baseline": CLOSED[k]}}},
+    "fuse": lambda path, k: {"model": NORMALISED, "methods": {"m": {"method": "lrp", "composite": "epsilon"}}, "fuse": bool(k)},
+    "patterns": lambda path, k: {"methods": {"m": fitted("pattern_attribution", X + k)}},
+    "patterns in a file": lambda path, k: {"methods": {"m": saved(path, X + k)}},
+    "patterns of an inner method": lambda path, k: {"methods": {"m": {"method": "smoothgrad", "samples": 2, "inner": saved(path, X + k)}}},
+    "a table": lambda path, k: {"methods": {"m": fitted("lime", X * (k + 1), sampling="gaussian")}},
+    "training samples": lambda path, k: {"methods": {"m": fitted("prediction_difference", X * (k + 1), window=2)}},
+    "a condition": lambda path, k: {"methods": {"m": {"method": "lrp", "rules": [(kind(["conv", "linear"][k]), Epsilon())]}}},
+    "a rule": lambda path, k: {"methods": {"m": {"method": "lrp", "rules": [(kind("linear"), Epsilon(Stabilizer(0.1 + k)))]}}},
+    "a function": lambda path, k: {"methods": {"m": {"method": "lrp", "composite": [lambda f, n: Epsilon(Stabilizer(0.1)), lambda f, n: Flat()][k]}}},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_whatever_decides_a_row_is_part_of_its_settings(tmp_path, other):
+    def run(k):
+        given = {"model": LINEAR, "X": X, "methods": "gradient", "target": 0, "store": tmp_path / "r.csv"} | other(tmp_path, k)
+        return evaluate.deletion(given.pop("model"), given.pop("X"), given.pop("methods"), steps=2, **given).records
+
+    first = run(0)
+    assert run(0) == first
+    with pytest.raises(onnxplain.InputError, match="other data or other parameters"):
+        run(1)
+
+
+ANOTHER = """
+import sys
+import numpy as np
+from onnxplain import evaluate
+from onnxplain.rules.conditions import kind
+from onnxplain.rules.lrp import Epsilon
+
+model, data, path = sys.argv[1:]
+evaluate.deletion(model, np.load(data), {"lrp": {"method": "lrp", "rules": [(kind("linear"), Epsilon())]}}, target=0, steps=2, store=path)
+"""
+
+
+def test_another_process_goes_on(files, tmp_path):
+    run = lambda: subprocess.run([sys.executable, "-c", ANOTHER, *files[:2], tmp_path / "r.csv"], capture_output=True, text=True)
+    assert run().stderr == ""
+    text = (tmp_path / "r.csv").read_bytes()
+    assert run().stderr == ""
+    assert (tmp_path / "r.csv").read_bytes() == text
+
+
+def test_a_run_that_fails_leaves_no_file(tmp_path):
+    with pytest.raises(onnxplain.InputError, match="steps must be a positive integer"):
+        evaluate.deletion(LINEAR, X, "gradient", steps=0, store=tmp_path / "r.csv")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_files_are_refused(tmp_path):
@@ -153,14 +226,24 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_numbers_come_back_as_they_were(tmp_path):
-    rows = [{"key": f"k {i}\n, \"'", "value": v, "curve": [v, 0.1 + 0.2]} for i, v in enumerate([1 / 3, np.inf, 1e-300, -0.0])]
+    rows = [{"key": f"k {i}\n, \"'", "value": v, "curve": [v, 0.1 + 0.2], "settings": "s"} for i, v in enumerate([1 / 3, np.inf, 1e-300, -0.0])]
     with Store(tmp_path / "r.csv", ["key"], ["key", "value", "curve"]) as store:
-        store.add(rows, "s")
+        store.add(rows)
     with Store(tmp_path / "r.csv", ["key"], ["key", "value", "curve"]) as store:
         for row in rows:
             assert store.has("s", key=row["key"])
             assert store.get(key=row["key"])["value"] == row["value"]
             assert store.get(key=row["key"])["curve"] == row["curve"]
+
+
+def test_digests():
+    def again(n):
+        return again(n - 1) + CLOSED[0] if n else 0
+
+    assert digest(again) == digest(again)
+    assert digest([np.float32(0.5), (1, 2)]) == digest([0.5, [1, 2]])
+    assert digest(np.zeros(2, np.float32)) != digest(np.zeros(1, np.float64))
+    assert digest(np.array([None, "a"], object)) == digest(np.array([None, "a"], object))
 
 
 def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
