@@ -64,4 +64,4 @@ def explained(explanation: Explanation, sample: int, labels: Sequence[str] | Non
         index = wide[0] if wide else 0
         if 0 <= index < y.shape[1]:
             return label(index, labels, y.shape[1])
-    return ", ".join("all" if i == -2 else str(i) for i in row)
+    return ", ".join("all" if i == -2 else str(i) for i in row) or "output"

@@ -73,7 +73,7 @@ def _rows(target: Any, n: int, rank: int, sizes: list[int]) -> list[list[int]]:
         return [[_index(t) for t in target]] * n
     if isinstance(target, (list, tuple)) and len(target) == n:
         rows = [[t] if not isinstance(t, (list, tuple)) else list(t) for t in target]
-        if rank > 1 and all(len(r) == 1 for r in rows):
+        if rank != 1 and all(len(r) == 1 for r in rows):
             return [_rows(r[0], 1, rank, sizes)[0] for r in rows]
         if all(len(r) == rank for r in rows) and all(t is None or _is_index(t) for r in rows for t in r):
             return [[_index(t) for t in r] for r in rows]

@@ -123,6 +123,11 @@ def test_mixed_coordinates():
     assert resolved.tolist() == [[2, 3]]
 
 
+@pytest.mark.parametrize("target", [0, [0, 0], np.array([0, 0]), np.zeros((2, 0), int)])
+def test_one_number_a_sample_has_one_target(target):
+    assert parse(target, (2,), 0).shape == (2, 0)
+
+
 def test_an_output_of_one_number_a_sample():
     y = np.array([1.0, 2.0], np.float32)
     resolved, chosen = in_graph(y, np.zeros((2, 0)), 0, True)

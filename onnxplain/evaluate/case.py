@@ -214,7 +214,7 @@ def _blocks(region: Any, places: Sequence[int]) -> np.ndarray:
     counts = [-(-d // s) for d, s in zip(places, size)]
     steps = [prod(counts[k + 1 :]) for k in range(len(counts))]
     indices = np.indices(tuple(places))
-    return np.sum([i // s * step for i, s, step in zip(indices, size, steps)], axis=0)[None]
+    return sum((i // s * step for i, s, step in zip(indices, size, steps)), np.zeros(places, int))[None]
 
 
 def _segments(labels: np.ndarray, relevance: np.ndarray, name: str) -> np.ndarray:

@@ -237,11 +237,13 @@ def _rows_of_target(target: Any, rows: Sequence[int], rank: int, axis: int | Non
     """The targets of some samples."""
     if target is None or np.ndim(target) == 0 or (isinstance(target, tuple) and len(target) == rank - 1 and rank > 2):
         return target
-    if isinstance(target, np.ndarray) and target.dtype.kind == "f":
-        return target if axis is None else np.take(target, rows, axis)
-    if max(rows) >= len(target):
-        raise InputError(f"there are {len(target)} targets for more samples: give one for each")
-    return [target[r] for r in rows]
+    along = axis if isinstance(target, np.ndarray) and target.dtype.kind == "f" else 0
+    if along is None:
+        return target
+    count = target.shape[along] if isinstance(target, np.ndarray) else len(target)
+    if max(rows) >= count:
+        raise InputError(f"there are {count} targets for more samples: give one for each")
+    return np.take(target, rows, along) if isinstance(target, np.ndarray) else [target[r] for r in rows]
 
 
 def _told(target: Any, count: int) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import draw, two_inputs
+from helpers import draw, parse, two_inputs
 
 import onnxplain
 from onnxplain import evaluate
@@ -58,6 +58,29 @@ def test_targets():
     weights = draw(5, 3, seed=4)
     got = curves(evaluate.deletion(LINEAR, X, "input_x_gradient", target=weights, steps=6))
     np.testing.assert_allclose(got[:, 0] - got[:, -1], ((X @ W) * weights).sum(1), atol=1e-5)
+
+
+ONE = parse("g (float[N,3] x) => (float[N] y) { h = MatMul(x, w)\n y = ReduceSum<keepdims=0>(h, a) }", w=draw(3, 2, seed=1), a=np.array([1]))
+SQUARES = parse("g (float[N,3] x) => (float[N,2,2] y) { h = MatMul(x, w)\n y = Reshape(h, s) }", w=draw(3, 4, seed=1), s=np.array([0, 2, 2]))
+
+
+@pytest.mark.parametrize(
+    ("model", "target"), [(ONE, None), (ONE, 0), (ONE, [0] * 9), (SQUARES, None), (SQUARES, (1, 0)), (SQUARES, [(0, 1)] * 4 + [(1, 1)] * 5)]
+)
+def test_resolved_targets(model, target):
+    """More samples than are measured at once."""
+    x = draw(9, 3, seed=2)
+    e = onnxplain.explain(model, x, "input_x_gradient", target=target)
+    by_sample = values(evaluate.deletion(model, x, {"e": e}, target=target))
+    np.testing.assert_allclose(values(evaluate.deletion(model, x, {"e": e}, target=e.target)), by_sample)
+    with pytest.raises(onnxplain.InputError, match="there are 8 targets for more samples"):
+        evaluate.deletion(model, x, "gradient", target=e.target[:8])
+
+
+def test_inputs_of_one_number_a_sample():
+    model, x = parse("g (float[N] x) => (float[N] y) { y = Mul(x, x) }"), np.array([1, -2, 3], np.float32)
+    np.testing.assert_allclose(values(evaluate.deletion(model, x, "gradient")), x * x / 2)  # from x² to nothing in one step
+    np.testing.assert_allclose(values(evaluate.completeness(model, x, "input_x_gradient")), x * x)  # 2 x² − x²
 
 
 def test_no_split_changes_the_numbers():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import mlp, tokens
+from helpers import draw, mlp, parse, tokens
 from PIL import Image
 
 import onnxplain
@@ -162,6 +162,14 @@ def test_a_table_is_a_table():
     assert [row[1] for row in rows] == [f"{float(v):.4g}" for v in a[1]]
     assert not page.all("input", id="opacity")
     assert not page.all("svg")
+
+
+def test_a_model_of_one_number_a_sample_has_curves():
+    model = parse("g (float[N,3] x) => (float[N] y) { h = MatMul(x, w)\n y = ReduceSum<keepdims=0>(h, a) }", w=draw(3, 2, seed=1), a=np.array([1]))
+    page = Page(report(model, draw(4, 3, seed=2), ["gradient"]))
+    assert len(page.all("polyline")) == 2
+    assert "There are no curves" not in page.text
+    assert "explained: output · score" in page.text
 
 
 def test_tokens_are_text_and_padding_is_left_out():
