@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError, choose
 from ..explanation import Explanation
+from ..methods.perturbation import spatial_axes
 from .faithfulness import pearson
 from .result import Result, rows_of
 
@@ -28,22 +29,25 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The structural similarity of images [N, C, H, W] or [N, H, W] (Wang et al. 2004), each map scaled to a largest magnitude of one."""
+    """The structural similarity of images [N, C, H, W], [N, H, W, C] or [N, H, W] (Wang et al. 2004), each map scaled to a largest magnitude of one."""
     from skimage.metrics import structural_similarity
 
-    if a.ndim not in (3, 4) or min(a.shape[-2:]) < 3:
+    places = spatial_axes(a, 0) if a.ndim == 4 else [1, 2]
+    if a.ndim not in (3, 4) or min(a.shape[k] for k in places) < 3:
         raise InputError(f"ssim compares images [N, C, H, W] of at least 3 × 3, got maps {list(a.shape)}")
     unit = lambda v: v / max(float(np.abs(v).max()), 1e-30)
-    side = min(7, *(d - 1 + d % 2 for d in a.shape[-2:]))
-    alike = lambda p, q: structural_similarity(unit(p), unit(q), win_size=side, data_range=2.0, channel_axis=0 if p.ndim == 3 else None)
+    side = min(7, *(a.shape[k] - 1 + a.shape[k] % 2 for k in places))
+    channels = next((k - 1 for k in range(1, a.ndim) if k not in places), None)
+    alike = lambda p, q: structural_similarity(unit(p), unit(q), win_size=side, data_range=2.0, channel_axis=channels)
     return np.array([alike(p, q) for p, q in zip(a, b)])
 
 
 def top_k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The share of the tenth of the elements with the highest values that two maps have in common."""
+    """The share of the tenth of the elements with the highest values that two maps have in common; NaN where a map holds NaN."""
     count = max(1, round(TOP * a[0].size))
     best = lambda v: np.argsort(np.argsort(-v.reshape(len(v), -1), axis=1, kind="stable"), axis=1) < count
-    return (best(a) & best(b)).sum(1) / count
+    known = ~(np.isnan(a) | np.isnan(b)).reshape(len(a), -1).any(1)
+    return np.where(known, (best(a) & best(b)).sum(1) / count, np.nan)
 
 
 SIMILARITIES: dict[str, Similarity] = {"spearman": spearman, "ssim": ssim, "top_k": top_k}

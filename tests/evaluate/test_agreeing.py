@@ -45,8 +45,20 @@ def test_ssim():
     np.testing.assert_allclose(alike("ssim", A[:, 0, :7, :7], B[:, 0, :7, :7]), expected, rtol=1e-4)
     np.testing.assert_allclose(alike("ssim", A[:, :1], B[:, :1]), alike("ssim", A[:, 0], B[:, 0]), rtol=1e-5)
     np.testing.assert_allclose(alike("ssim", A, 3 * A), 1, atol=1e-5)
-    with pytest.raises(onnxplain.InputError, match="ssim compares images"):
-        alike("ssim", X, X)
+    for channels in (1, 3):
+        a, b = draw(2, channels, 8, 9, seed=1), draw(2, channels, 8, 9, seed=2)
+        np.testing.assert_allclose(alike("ssim", np.moveaxis(a, 1, -1), np.moveaxis(b, 1, -1)), alike("ssim", a, b), rtol=1e-5)
+    for maps in (X, A[:, :, :2], A[..., None]):
+        with pytest.raises(onnxplain.InputError, match="ssim compares images"):
+            alike("ssim", maps, maps)
+
+
+@pytest.mark.parametrize("similarity", evaluate.SIMILARITIES)
+def test_nan_is_like_nothing(similarity):
+    broken = A.copy()
+    broken[1, 0, 0, 0] = np.nan
+    for a, b in ((broken, B), (B, broken)):
+        assert np.isnan(alike(similarity, a, b)).tolist() == [False, True, False]
 
 
 def test_pairs_of_methods():
