@@ -71,6 +71,9 @@ class Case:
 
     def explain(self, methods: Mapping[str, Any], targets: Sequence[Any], progress: bool) -> dict[str, list[Explanation]]:
         """Every target by every method."""
+        for what, given in {"names": self.names, "pictures": self.pictures}.items():
+            if given is not None and len(given) < self.count:
+                raise InputError(f"{what}: {len(given)} were given for {self.count} inputs")
         names = {label: " ".join(label.split()) for label in methods}  # in one line, for the progress bar
         found = Explainers(self.model, {names[label]: m for label, m in methods.items()}, **self.bound).explain_each(self.x, targets, progress=progress)
         return {label: found[name] for label, name in names.items()}
@@ -85,11 +88,15 @@ class Case:
         """Asks the model for scores; its method needs no derivatives."""
         return Explainer(self.model, "feature_ablation", **self.bound)
 
+    @cached_property
+    def count(self) -> int:
+        """How many inputs there are."""
+        return batch_of(self.asker.question, feeds_of(self.asker.question, self.x))
+
     def require_one(self, what: str) -> None:
         """Refuse several inputs, before any work."""
-        count = batch_of(self.asker.question, feeds_of(self.asker.question, self.x))
-        if count != 1:
-            raise InputError(f"{what} are compared for one input, got {count}")
+        if self.count != 1:
+            raise InputError(f"{what} are compared for one input, got {self.count}")
 
     def drawn(self, sample: int) -> dict[str, Any]:
         """Options of `show` for one sample."""

@@ -88,6 +88,8 @@ def compare(
     if sum(given is not None for given in (targets, vary, model if isinstance(model, Mapping) else None)) > 1:
         raise InputError("compare either classes (targets=), or values (vary=), or models")
     if isinstance(model, Mapping):
+        if not model:
+            raise InputError("no model was given: wanted a dict label → model")
         if not isinstance(inputs, Mapping) or set(inputs) != set(model):
             raise InputError(f"inputs must be a dict with a batch for each of the models {', '.join(map(repr, model))}")
         table = by_models([case(m, inputs[label], label) for label, m in model.items()], methods, visuals, progress)

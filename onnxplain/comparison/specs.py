@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class Row:
 
 def rows_of(methods: Sequence[Any] | Mapping[str, Any], visuals: Sequence[Any] | None = None) -> tuple[dict[str, Any], list[Row]]:
     """The methods by name, as `onnxplain.Explainers` takes them, and the rows: each method by its own technique, or by every one."""
-    if isinstance(methods, str) or not len(methods):
+    if isinstance(methods, str) or not isinstance(methods, Collection) or not len(methods):
         raise InputError(f"methods must be a list of names or a dict label → method, got {methods!r}")
     named = list(methods.items()) if isinstance(methods, Mapping) else [given if isinstance(given, tuple) else (_label(given), given) for given in methods]
     chosen: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -90,9 +90,12 @@ def compare(
 def metrics_of(metrics: Any) -> dict[str, Mapping[str, Any]]:
     """Names, or names with parameters, checked."""
     names = [metrics] if isinstance(metrics, str) else metrics
-    given: dict[str, Mapping[str, Any]] = dict(names) if isinstance(names, Mapping) else {name: {} for name in names}
+    if not isinstance(names, Iterable):
+        raise InputError(f"metrics must be a name, a list of names or a dict name → parameters, got {metrics!r}")
+    pairs = names.items() if isinstance(names, Mapping) else [(name, {}) for name in names]
+    given: dict[str, Mapping[str, Any]] = {choose("metric", name, METRICS): params for name, params in pairs}
     for name, params in given.items():
-        METRICS[choose("metric", name, METRICS)].check(params)
+        METRICS[name].check(params)
     if not given:
         raise InputError("no metric was named")
     return given

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..methods.perturbation import numbers
 from ..tensors import Tensors
 from .case import Case, Units, extent
 from .metric import Curve, metric, not_negative, positive
@@ -105,7 +106,7 @@ def sensitivity_n(case: Case, *, sizes: Any = 8, subsets: int = 50, region: Any 
         positive(sizes, "sizes")
         at = np.unique(np.geomspace(1, max(1, 0.8 * units.count), sizes).round().astype(int))
     else:
-        at = np.asarray(sizes)
+        at = numbers(sizes, "sizes", "integers")
         if at.dtype.kind not in "iu" or at.ndim != 1 or not at.size or at.min() < 1 or at.max() > units.count:
             raise InputError(f"sizes must be integers from 1 to the {units.count} units, got {sizes!r}")
     relevance, points = units.sums(case.relevance), case.replaced(units, fill)

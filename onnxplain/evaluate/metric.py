@@ -75,6 +75,8 @@ class Metric:
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Refuse parameters that it does not have."""
+        if not isinstance(params, Mapping):
+            raise InputError(f"the parameters of {self.name} must be a dict, got {params!r}")
         for key in params:
             choose(f"parameter of {self.name}", key, self.params)
 

@@ -45,6 +45,7 @@ def label_of(given: Any) -> str:
     if isinstance(given, str):
         return given
     if isinstance(given, Mapping):
+        _require_name(given)
         params = ", ".join(f"{k}={v if np.ndim(v) == 0 else jsonable(np.asarray(v))}" for k, v in given.items() if k != "method")
         return f"{given['method']}({params})" if params else str(given["method"])
     if isinstance(given, Method):
@@ -56,6 +57,11 @@ def label_of(given: Any) -> str:
     raise _unknown(given)
 
 
+def _require_name(given: Mapping[str, Any]) -> None:
+    if "method" not in given:
+        raise InputError(f"the method {dict(given)!r} lacks the key 'method'")
+
+
 def _unknown(given: Any) -> InputError:
     return InputError(f"a method is a name, a dict with the key 'method', a Method, an Explainer or an Explanation, got {type(given).__name__}")
 
@@ -65,8 +71,7 @@ def _source(given: Any, model: Model, options: Mapping[str, Any]) -> Source:
         return given
     params = {}
     if isinstance(given, Mapping):
-        if "method" not in given:
-            raise InputError(f"the method {dict(given)!r} lacks the key 'method'")
+        _require_name(given)
         params = {k: v for k, v in given.items() if k != "method"}
         given = given["method"]
     if isinstance(given, str):

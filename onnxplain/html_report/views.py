@@ -11,7 +11,8 @@ from PIL import Image
 
 from ..explanation import Explanation
 from ..plot import html, show
-from ..plot.draw import drawing_of, scale_of
+from ..plot.draw import drawing_of
+from ..plot.drawing import scale_of
 from ..plot.images import ImageDrawing
 from ..plot.series import BarsDrawing
 from .markup import Html, encoded, joined, png, table, tag

@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from ..errors import InputError, choose
 from ..explanation import Explanation
 from ..prediction import explained
-from .drawing import Drawing, Subject
+from .drawing import Drawing, Subject, scale_of
 from .images import image, series, volume
 from .maps import COLORS
-from .maps import limit as robust_limit
 from .series import BARS, bars, signal, vector
 from .text import tokens as token_drawing
 from .visuals import COLORS as COLOR_MAP
@@ -207,13 +206,6 @@ def _kind(s: Subject, layout: str | None, features: Sequence[str] | None, tokens
 def _pixel(s: Subject) -> bool:
     """Whether it is an image of one pixel."""
     return s.a.ndim == 3 and s.a.shape[1] == 1 and s.a.size in COLORS
-
-
-def scale_of(drawing: Drawing, percentile: float, limit: float | None) -> float:
-    """The magnitude that gets the full colour."""
-    if limit is not None and not 0 < limit < np.inf:
-        raise InputError(f"limit must be a positive number, got {limit!r}")
-    return robust_limit(drawing.values, percentile) if limit is None else float(limit)
 
 
 def paint(drawing: Drawing, ax: Axes, top: float) -> ScalarMappable | None:

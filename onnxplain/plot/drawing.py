@@ -13,6 +13,8 @@ from matplotlib.patheffects import Normal, withStroke
 
 from ..errors import InputError, choose
 from ..explanation import Explanation
+from ..methods.perturbation import is_real
+from .maps import limit as robust_limit
 from .visuals import Colors, colors_of
 
 OUTLINE = [withStroke(linewidth=3, foreground="black"), Normal()]
@@ -34,6 +36,8 @@ class Subject:
     def of(cls, explanation: Explanation, sample: int, tensor: str | None) -> Subject:
         name = name_of(explanation, tensor)
         count = count_of(explanation, name)
+        if not isinstance(sample, (int, np.integer)):
+            raise InputError(f"sample must be an integer, got {sample!r}")
         if not 0 <= sample < count:
             raise InputError(f"sample {sample} is out of range: there are {count}" + (f", 0 to {count - 1}" if count else ""))
         inputs = {n: _sample_of(x, sample, count) for n, x in explanation.inputs.items()}
@@ -79,6 +83,13 @@ class Drawing(ABC):
     @abstractmethod
     def paint(self, ax: Axes, top: float) -> ScalarMappable | None:
         """Draw with the full colour at `top`; what says which colour stands for which number, if one does."""
+
+
+def scale_of(drawing: Drawing, percentile: float, limit: float | None) -> float:
+    """The magnitude that gets the full colour."""
+    if limit is not None and not (is_real(limit) and 0 < limit < np.inf):
+        raise InputError(f"limit must be a positive number, got {limit!r}")
+    return robust_limit(drawing.values, percentile) if limit is None else float(limit)
 
 
 def signed_scale(cmap: Colors, top: float) -> ScalarMappable:

@@ -18,8 +18,8 @@ from ..errors import InputError, choose
 from ..explanation import Explanation
 from ..files import replacing
 from ..prediction import answers, explained
-from .draw import Sheet, add_colorbar, drawing_of, paint, scale_of, set_title
-from .drawing import Drawing, count_of
+from .draw import Sheet, add_colorbar, drawing_of, paint, set_title
+from .drawing import Drawing, count_of, scale_of
 from .images import ImageDrawing
 from .visuals import Input
 
@@ -89,8 +89,8 @@ def grid(
     if not rows:
         raise InputError("there are no samples to draw")
     each = {k: v for k, v in {"picture": pictures, "boxes": boxes, "contours": contours, "tokens": tokens}.items() if v is not None}
-    for name, given in each.items():
-        if len(given) <= max(rows):
+    for name, given in {**each, "names": names}.items():
+        if given is not None and len(given) <= max(rows):
             raise InputError(f"{name}: {len(given)} were given, sample {max(rows)} has none")
 
     def drawing(i: int, j: int) -> Drawing:

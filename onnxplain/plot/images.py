@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from ..errors import InputError
+from ..methods.perturbation import numbers
 from .drawing import OUTLINE, Drawing, Subject
 from .maps import COLORS, channels_last, chosen_slices, columns_of, given_picture, montage, picture_of, shrunk
 from .visuals import Scene, Visual
@@ -154,19 +155,21 @@ def series(s: Subject, visual: Visual, layout: str | None, features: Sequence[st
 
 def boxes_of(boxes: object) -> np.ndarray:
     """[K, 4]: left, top, right, bottom."""
-    array = np.zeros((0, 4)) if boxes is None else np.atleast_2d(np.asarray(boxes, np.float64))
+    wanted = "rows of left, top, right, bottom in the input's pixels"
+    array = np.zeros((0, 4)) if boxes is None else np.atleast_2d(numbers(boxes, "boxes", wanted).astype(np.float64))
     if not array.size:
         return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or (array[:, :2] > array[:, 2:]).any():
-        raise InputError(f"boxes are rows of left, top, right, bottom in the input's pixels; got {np.asarray(boxes).tolist()}")
+        raise InputError(f"boxes must be {wanted}, got {array.tolist()}")
     return array
 
 
 def labels_of(contours: object) -> np.ndarray | None:
     """A mask, or labels, [h, w]."""
-    labels = None if contours is None else np.asarray(contours)
+    wanted = "a mask or labels [h, w] of booleans or integers"
+    labels = None if contours is None else numbers(contours, "contours", wanted)
     if labels is not None and (labels.ndim != 2 or labels.dtype.kind not in "biu"):
-        raise InputError(f"contours wants a mask or labels [h, w] of booleans or integers, got {labels.dtype} {list(labels.shape)}")
+        raise InputError(f"contours must be {wanted}, got {labels.dtype} {list(labels.shape)}")
     return labels
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, choose
+from ..methods.perturbation import is_real, numbers
 
 LARGEST = 1024
 """Pixels a side beyond which a map is averaged down."""
@@ -54,7 +55,7 @@ def _are_last(shape: Sequence[int]) -> bool:
 
 def limit(a: np.ndarray, percentile: float = 99.5) -> float:
     """The magnitude that gets the full colour: robust against a few outliers, never zero."""
-    if not 0 < percentile <= 100:
+    if not (is_real(percentile) and 0 < percentile <= 100):
         raise InputError(f"percentile must be above 0 and at most 100, got {percentile!r}")
     size = np.abs(a)
     return float(np.percentile(size, percentile)) or float(size.max()) or 1.0
@@ -73,7 +74,7 @@ def picture_of(x: np.ndarray, color: str = "RGB") -> np.ndarray | None:
 
 def given_picture(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """A user's picture as [H, W, 3] of 0 to 1, with the proportions of `size` where that is known."""
-    picture = np.asarray(picture)
+    picture = numbers(picture, "picture", "an array of numbers [H, W] or [H, W, C]")
     if picture.ndim not in (2, 3) or not picture.size or (picture.ndim == 3 and picture.shape[-1] not in COLORS):
         raise InputError(f"a picture is an array [H, W] or [H, W, C] with 1, 3 or 4 channels, got shape {list(picture.shape)}")
     scaled = picture / 255 if picture.dtype.kind in "iu" else picture.astype(np.float64)
@@ -112,14 +113,14 @@ def resized(a: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def chosen_slices(depth: int, slices: int | Sequence[int]) -> list[int]:
     """Which slices of a volume are shown: so many, evenly spread, or those named."""
-    if isinstance(slices, (int, np.integer)):
-        if slices < 1:
-            raise InputError(f"slices must be a positive number or a list of indices, got {slices}")
-        return np.unique(np.linspace(0, depth - 1, min(depth, int(slices))).round().astype(int)).tolist()
-    wrong = [k for k in slices if not 0 <= k < depth]
-    if wrong or not len(slices):
-        raise InputError(f"slices {list(slices)} do not fit: the volume has slices 0 to {depth - 1}")
-    return list(slices)
+    chosen = numbers(slices, "slices", wanted := "a positive integer or a list of indices")
+    if chosen.ndim > 1 or (chosen.size and chosen.dtype.kind not in "iu") or (chosen.ndim == 0 and chosen < 1):
+        raise InputError(f"slices must be {wanted}, got {slices!r}")
+    if chosen.ndim == 0:
+        return np.unique(np.linspace(0, depth - 1, min(depth, int(chosen))).round().astype(int)).tolist()
+    if not chosen.size or chosen.min() < 0 or chosen.max() >= depth:
+        raise InputError(f"slices {chosen.tolist()} do not fit: the volume has slices 0 to {depth - 1}")
+    return chosen.tolist()
 
 
 def columns_of(count: int) -> int:

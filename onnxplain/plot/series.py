@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
+from ..methods.perturbation import count_fits
 from .drawing import Drawing, Subject, signed_scale
 from .maps import reduced, shrunk
 from .visuals import COLORS, Colors, colors_of
@@ -101,8 +102,8 @@ def bars(s: Subject, values: np.ndarray, features: Sequence[str] | None, top: in
     """The bars in their order, or the largest first and the others summed up."""
     if features is not None and len(features) != len(values):
         raise InputError(f"{len(features)} feature names were given for {len(values)} features")
-    if top is not None and top < 1:
-        raise InputError(f"top must be at least 1, got {top!r}")
+    if top is not None:
+        count_fits(top, "top")
     names = [str(k) for k in range(len(values))] if features is None else [str(f) for f in features]
     if s.x is not None and features is not None:
         names = [f"{name} = {float(v):.4g}" for name, v in zip(names, s.x.reshape(-1))]

@@ -18,8 +18,7 @@ from matplotlib.transforms import Affine2D
 
 from ..errors import InputError
 from ..explanation import Explanation
-from .drawing import Drawing, Subject, signed_scale
-from .maps import limit as robust_limit
+from .drawing import Drawing, Subject, scale_of, signed_scale
 from .series import vector
 from .visuals import COLORS, Colors
 
@@ -163,7 +162,7 @@ def _colored(
 ) -> tuple[Tokens, np.ndarray]:
     """The tokens, and the colour [T, 3] of each."""
     drawing = tokens(Subject.of(explanation, sample, tensor), texts, channels, cmap)
-    scale = signed_scale(cmap, robust_limit(drawing.values, percentile) if top is None else top)
+    scale = signed_scale(cmap, scale_of(drawing, percentile, top))
     return drawing, scale.to_rgba(drawing.values)[:, :3]
 
 

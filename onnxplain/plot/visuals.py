@@ -12,6 +12,7 @@ from matplotlib.colors import Colormap
 
 from ..errors import InputError, choose
 from ..listing import Listing
+from ..methods.perturbation import is_real
 from .maps import reduced, resized
 
 Colors: TypeAlias = str | Colormap
@@ -100,7 +101,7 @@ def visual(name: str, params: Mapping[str, Any]) -> Visual:
 
 
 def _part(name: str, value: Any) -> None:
-    if not 0 < value <= 1:
+    if not (is_real(value) and 0 < value <= 1):
         raise InputError(f"{name} must be above 0 and at most 1, got {value!r}")
 
 
@@ -173,8 +174,8 @@ class MaskedInput(Visual, name="masked_input"):
 
     def __post_init__(self) -> None:
         _part("keep", self.keep)
-        if not isinstance(self.segments, np.ndarray) and not self.segments >= 1:
-            raise InputError(f"segments must be a positive number or an array [H, W], got {self.segments!r}")
+        if not isinstance(self.segments, np.ndarray) and not (isinstance(self.segments, (int, np.integer)) and self.segments >= 1):
+            raise InputError(f"segments must be a positive integer or an array [H, W], got {self.segments!r}")
 
     def values(self, scene):
         size = scene.over(scene.magnitude)
@@ -215,8 +216,8 @@ class Blend(Visual, name="blend"):
 
     def __post_init__(self) -> None:
         _part("opacity", self.opacity)
-        if self.blur is not None and not self.blur >= 0:
-            raise InputError(f"blur must not be negative, got {self.blur!r}")
+        if self.blur is not None and not (is_real(self.blur) and 0 <= self.blur < np.inf):
+            raise InputError(f"blur must be a number, not negative, got {self.blur!r}")
 
     def values(self, scene):
         from scipy.ndimage import gaussian_filter

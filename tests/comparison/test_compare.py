@@ -139,6 +139,11 @@ def test_refusals():
         compare(MODEL, X, vary=[("integrated_gradients", "steps", [1, 2])])
     with pytest.raises(InputError, match="models are compared for one input, got 2"):
         compare({"a": MODEL}, {"a": X}, ["gradient"])
+    for what, given in {"names": ["a"], "pictures": [X[0, 0]]}.items():
+        with pytest.raises(InputError, match=f"{what}: 1 were given for 2 inputs"):
+            compare(MODEL, X, ["gradient"], **{what: given})
+    with pytest.raises(InputError, match="no model was given"):
+        compare({}, {}, ["gradient"])
     with pytest.raises(InputError, match="a batch for each of the models 'a'"):
         compare({"a": MODEL}, X, ["gradient"])
     with pytest.raises(InputError, match="compare either classes"):

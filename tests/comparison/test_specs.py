@@ -48,6 +48,8 @@ def test_techniques_with_parameters():
         (lambda: varied("gradient.noise_scale=1"), "unknown parameter of gradient 'noise_scale'"),
         (lambda: rows_of("lrp"), "methods must be a list"),
         (lambda: rows_of([]), "methods must be a list"),
+        (lambda: rows_of({}), "methods must be a list"),
+        (lambda: rows_of(5), "methods must be a list"),
     ],
 )
 def test_refusals(call, said):

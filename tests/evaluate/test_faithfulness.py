@@ -209,6 +209,7 @@ def test_completeness():
         ("deletion", {"fill": "blurr"}, "did you mean 'blur'"),
         ("deletion", {"fil": 0}, "unknown option 'fil'"),
         ("sensitivity_n", {"sizes": [7]}, "from 1 to the 6 units"),
+        ("sensitivity_n", {"sizes": [[1], [1, 2]]}, "sizes must be integers"),
         ("infidelity", {"perturbation": "shake"}, "perturbation must be"),
         ("infidelity", {"scale": "a"}, "scale must be a number"),
         ("max_sensitivity", {"radius": -1}, "radius must be a number, not negative"),

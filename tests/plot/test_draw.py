@@ -155,7 +155,7 @@ def test_long_tables_show_the_largest_and_the_sum_of_the_others():
     assert lines_of(bars) == ["49", "48", "47", "47 others, summed"]
     assert [p.get_width() for p in bars.patches] == [-50, 49, -48, a[:47].sum()]
     assert len(show(of(a), kind="table").patches) == 21
-    with pytest.raises(InputError, match="top must be at least 1"):
+    with pytest.raises(InputError, match="top must be an integer of at least 1, got 0"):
         show(of(a), kind="table", top=0)
 
 
@@ -264,6 +264,17 @@ def test_numbers_that_are_none_are_refused():
     [
         (explanation(), {"sample": 2}, "sample 2 is out of range: there are 2, 0 to 1"),
         (explanation(), {"sample": -1}, "sample -1 is out of range"),
+        (explanation(), {"sample": "a"}, "sample must be an integer, got 'a'"),
+        (explanation(), {"sample": 1.0}, "sample must be an integer, got 1.0"),
+        (explanation(), {"limit": "a"}, "limit must be a positive number, got 'a'"),
+        (explanation(), {"percentile": None}, "percentile must be above 0 and at most 100, got None"),
+        (explanation(), {"boxes": [["a", 1, 2, 3]]}, "boxes must be rows of left, top, right, bottom"),
+        (explanation(), {"boxes": [[1, 2], [1]]}, "boxes must be rows of left, top, right, bottom"),
+        (explanation(), {"boxes": [4, 1, 2, 3]}, r"boxes must be rows of .*, got \[\[4.0, 1.0, 2.0, 3.0\]\]"),
+        (explanation(), {"contours": [[1], [1, 2]]}, "contours must be a mask or labels"),
+        (explanation(), {"picture": [["a"]]}, "picture must be an array of numbers"),
+        (explanation((2, 1, 4, 5, 6)), {"slices": "all"}, "slices must be a positive integer or a list of indices, got 'all'"),
+        (explanation((2, 3)), {"top": "a"}, "top must be an integer of at least 1, got 'a'"),
         (explanation(), {"tensor": "z"}, "unknown tensor"),
         (explanation(), {"kind": "tabel"}, "did you mean 'table'"),
         (explanation(), {"kind": "table"}, r"one value, or one embedding, for each feature or token; got \[1, 8, 8\]"),

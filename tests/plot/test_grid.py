@@ -76,6 +76,8 @@ def test_what_is_given_for_each_sample_goes_to_it():
     assert [len(ax.patches) for ax in texts.axes] == [4, 2]
     with pytest.raises(InputError, match="picture: 1 were given, sample 1 has none"):
         grid(explanation(), pictures=pictures[:1])
+    with pytest.raises(InputError, match="names: 1 were given, sample 1 has none"):
+        grid(explanation(), names=["a"])
 
 
 def test_nothing_to_draw_is_an_error():

@@ -57,7 +57,7 @@ def test_full_colour_is_robust_and_never_zero():
     lonely = np.zeros(10000)
     lonely[3] = -5
     assert limit(lonely) == 5
-    for bad in (0, 101, np.nan):
+    for bad in (0, 101, np.nan, "a", None):
         with pytest.raises(InputError, match="percentile"):
             limit(a, bad)
 
@@ -109,7 +109,7 @@ def test_slices_of_volumes():
     assert chosen_slices(20, 3) == [0, 10, 19]
     assert chosen_slices(2, 9) == [0, 1]
     assert chosen_slices(20, [4, 2]) == [4, 2]
-    for bad in ([], [20], 0):
+    for bad in ([], [20], 0, 2.5, None, [0, "a"], [0.5], [[0]]):
         with pytest.raises(InputError, match="slices"):
             chosen_slices(20, bad)
     volume = np.arange(5 * 2 * 3).reshape(5, 2, 3, 1)

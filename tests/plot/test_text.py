@@ -69,6 +69,13 @@ def test_letters_keep_within_their_boxes():
     assert len({box.get_y() for box in boxes}) > 3  # several lines
 
 
+@pytest.mark.parametrize("draw", [html, terminal])
+@pytest.mark.parametrize(("options", "why"), [({"limit": -1}, "limit must be"), ({"limit": "a"}, "limit must be"), ({"percentile": "a"}, "percentile must be")])
+def test_the_scale_is_checked(draw, options, why):
+    with pytest.raises(InputError, match=why):
+        draw(of(np.array([1.0, -1.0])), ["a", "b"], **options)
+
+
 def test_embeddings_are_summed_and_lengths_checked():
     page = Spans(html(of(np.array([[1.0, 2.0], [-4.0, 1.0]]), name="embedded"), ["a", "b"]))
     assert [s["title"] for s in page.spans] == ["3", "-3"]
