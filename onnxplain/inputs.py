@@ -119,11 +119,15 @@ def _number(cell: str) -> bool:
 
 
 def load_array(path: Path) -> Any:
-    """What NumPy saved; pickles are refused."""
+    """What NumPy saved: an array, or from an .npz file arrays by name; pickles are refused."""
     try:
-        return np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
     except Exception as error:
         raise InputError(f"{path} is not a {path.suffix} file that can be read: {str(error) or type(error).__name__}") from None
+    several = path.suffix.lower() == ".npz"
+    if several == isinstance(loaded, np.ndarray):
+        raise InputError(f"{path} is not a {path.suffix} file: it holds {'one array, as .npy files do' if several else 'arrays by name, as .npz files do'}")
+    return loaded
 
 
 def _from_npz(files: Sequence[Path], model: Model) -> Batch:

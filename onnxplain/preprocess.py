@@ -39,7 +39,8 @@ class Preprocessing:
         _wanted(self.short_side is None or _positive([self.short_side], 1), f"short_side must be a positive integer, got {self.short_side!r}")
         for name in ("scale", "mean", "std"):
             self._check_numbers(name, getattr(self, name))
-        _wanted(self.labels is None or all(isinstance(v, str) for v in self.labels), "labels must be a list of names, or the path of a text file")
+        named = isinstance(self.labels, (Sequence, np.ndarray)) and all(isinstance(v, str) for v in self.labels)
+        _wanted(self.labels is None or named, f"labels must be a list of names, or the path of a text file, got {str(self.labels)[:80]}")
 
     def _check_numbers(self, name: str, value: Any) -> None:
         channels = COLORS[self.color]

@@ -75,6 +75,7 @@ def test_file_beside_the_model_and_flags_over_it(tmp_path):
         ({"scale": "x"}, "scale"),
         ({"size": [3]}, "height, width"),
         ({"labels": [1, 2]}, "labels"),
+        ({"labels": 5}, "labels must be a list of names, or the path of a text file, got 5"),
         ({"labels": "nowhere.txt"}, "nowhere.txt"),
         ([], "JSON object"),
     ],
@@ -180,6 +181,16 @@ def test_npz_by_name_or_alone(tmp_path):
         read([tmp_path / "a.npz"], two, Preprocessing())
     with pytest.raises(InputError, match="2 inputs"):
         read([image(tmp_path / "a.png", np.zeros((2, 2)))], two, Preprocessing())
+
+
+def test_one_array_and_several_are_told_apart(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((1, 3)))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.ones((1, 3)))
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    for name, said in {"a.npy": "not a .npy file: it holds arrays by name", "b.npz": "not a .npz file: it holds one array"}.items():
+        with pytest.raises(InputError, match=said):
+            read([tmp_path / name], identity(["N", 3]), Preprocessing())
 
 
 def test_tables(tmp_path):
