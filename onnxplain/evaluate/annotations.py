@@ -69,9 +69,15 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
         if file.suffix.lower() not in readers:
             raise InputError(f"{file}: boxes are in COCO's .json, Pascal VOC's .xml or a .csv with the columns {', '.join(COLUMNS)}")
         try:
-            boxes += readers[file.suffix.lower()](file)
+            found = list(readers[file.suffix.lower()](file))
         except (KeyError, TypeError, ValueError, AttributeError, ElementTree.ParseError, OSError) as error:
             raise InputError(f"{file} does not hold boxes as {file.suffix} files do: {type(error).__name__} {one_line(error)}") from None
+        for number, (image, name, box, _) in enumerate(found, 1):
+            left, top, right, bottom = box
+            if not (np.isfinite(box).all() and left <= right and top <= bottom):
+                got = f"({left:g}, {top:g}) to ({right:g}, {bottom:g})"
+                raise InputError(f"{file}, box {number}, {name} in {image}: wanted xmin ≤ xmax and ymin ≤ ymax, got {got}")
+        boxes += found
     if not boxes:
         raise InputError(f"{path} holds no boxes")
     return _grouped(boxes)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..inputs import Batch, read
 from ..methods.base import one_of
+from ..methods.perturbation import count_fits
 from ..model import load
 from ..options import targets
 from ..prediction import label
@@ -163,11 +164,14 @@ class Boxes:
         """
         from ..plot import grid
 
+        count_fits(count, "count")
         if not result.records:
             raise InputError("there are no results to draw")
         first = result.records[0]
         sign = -1 if METRICS[first["metric"]].better == "lower" else 1
         own = [r for r in result.records if r["metric"] == first["metric"] and r["method"] == first["method"] and np.isfinite(r["value"])]
+        if not own:
+            raise InputError(f"there is nothing to draw: no image has a finite {first['metric']} by {first['method']}")
         worst = sorted(own, key=lambda r: sign * r["value"])[:count]
         known = {(a.file, a.name): a for a in self.found}
         some = [known[r["sample"], r["class"]] for r in worst]

@@ -339,8 +339,10 @@ def boxes(
     \b
     Example:  onnxplain evaluate boxes net.onnx photos/ annotations.json -m lrp --labels imagenet.txt -o boxes.csv --plot worst.png
     """
+    from ..methods.perturbation import count_fits
     from .boxes import Boxes
 
+    count_fits(count, "--count")
     common = asked.common
     store, progress = common.pop("store"), common.pop("progress")
     study = Boxes(asked.loaded, images, annotations, asked.methods("lrp"), explain=explain, preprocessing=asked.preprocessing, **common)

@@ -167,6 +167,12 @@ def test_contact_sheet(tmp_path, folder):
     titles = " ".join(ax.get_title() for ax in figure.axes)
     assert len(figure.axes) == 6
     assert f"{worst[0]['class']}: {worst[0]['value']:.2g}" in titles
+    for count in (0, -1, "a"):
+        with pytest.raises(onnxplain.InputError, match="count must be an integer of at least 1"):
+            study.sheet(result, count)
+    unknown = evaluate.Result([r | {"value": np.nan} for r in result], along="class")
+    with pytest.raises(onnxplain.InputError, match="there is nothing to draw: no image has a finite box_ratio by gradient"):
+        study.sheet(unknown)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +180,9 @@ def test_contact_sheet(tmp_path, folder):
     [
         ("boxes.csv", "file,class,xmin\na.png,cat,3\n", "lacks the column ymin, xmax, ymax"),
         ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\na.png,cat,3,4,x,5\n", "does not hold boxes as .csv files do"),
+        ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\na.png,cat,3,4,5,6\na.png,cat,9,4,5,6\n", r"boxes.csv, box 2, cat in a.png: wanted xmin ≤ xmax"),
+        ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\na.png,cat,3,9,5,6\n", r"wanted xmin ≤ xmax and ymin ≤ ymax, got \(3, 9\) to \(5, 6\)"),
+        ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\na.png,cat,nan,4,5,6\n", r"boxes.csv, box 1, cat in a.png: .* got \(nan, 4\)"),
         ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\n", "holds no boxes"),
         ("boxes.csv", "file,class,xmin,ymin,xmax,ymax\nz.png,cat,3,4,5,5\n", "1 of the images with boxes are not in"),
         ("boxes.json", "{", "does not hold boxes as .json files do"),

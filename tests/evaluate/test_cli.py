@@ -139,6 +139,9 @@ def test_boxes(run, tmp_path):
         (["search", MODEL, DIGITS[0]], "search needs a method or more"),
         (["search", MODEL, DIGITS[0], "-p", "samples=3", "-m", "smoothgrad"], "search takes --grid"),
         (["boxes", MODEL, ".", "boxes.csv"], "no such file: boxes.csv"),
+        (["boxes", MODEL, ".", "boxes.csv", "--count", "0"], "--count must be an integer of at least 1, got 0"),
+        (["deletion", MODEL, DIGITS[0], "-m", "random", "--steps", "0", "-o", "z.csv"], "steps must be a positive integer, got 0"),
+        (["measure", MODEL, DIGITS[0], "-m", "random", "--metric", "pointing_game", "-o", "z.csv"], "metrics of localisation need inside="),
         (["agreement", MODEL, DIGITS[0], "-o", "r.parquet"], "agreement goes to a .csv file"),
         (["evaluate"], "No such command"),
     ],
@@ -148,3 +151,4 @@ def test_one_line_and_two(run, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith("onnxplain: error: ") and err.count("\n") == 1
     assert message in err
+    assert not Path("z.csv").exists()
