@@ -13,9 +13,9 @@ import typer
 from .cli_bench import command as bench
 from .cli_fit import command as fit
 from .comparison.cli import compare
-from .errors import InputError, OnnxplainError
+from .errors import InputError, OnnxplainError, choose
 from .evaluate.cli import app as evaluate
-from .files import require_folder
+from .files import require_folder, require_npz
 from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
 from .html_report.cli import report
 
@@ -119,7 +119,7 @@ def explain(
     from .preprocess import Preprocessing
 
     out = Path("explanation.png") if out is None and save is None else out
-    _check_writable(out, save)
+    _check_writable(out, save, channels)
     loaded = load(model, fuse=not no_fuse)
     flags: dict[str, Any] = {"layout": layout, "color": color, "size": options.size(size), "resize": resize, "short_side": short_side, "labels": labels}
     flags |= {"scale": options.numbers("--scale", scale), "mean": options.numbers("--mean", mean), "std": options.numbers("--std", std)}
@@ -131,7 +131,10 @@ def explain(
     bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
     explanations = []
     data = read(fit_to, loaded, preprocessing).feeds if fit_to else None
-    for explainer in options.explainers(loaded, names, param, bound):
+    explainers = options.explainers(loaded, names, param, bound)
+    if data is not None and not any(explainer.method.learns for explainer in explainers):
+        raise InputError(f"--fit: {', '.join(names)} learn{'s' * (len(names) == 1)} nothing from data")
+    for explainer in explainers:
         if data is not None and explainer.method.learns:
             explainer.fit(data, progress=show_progress)
         explanations.append(explainer.explain(batch.feeds, chosen, progress=show_progress))
@@ -193,15 +196,17 @@ def env() -> None:
 # ---- files ----
 
 
-def _check_writable(out: Path | None, save: Path | None) -> None:
+def _check_writable(out: Path | None, save: Path | None, channels: str) -> None:
     """Before the work, not after it."""
-    if save is not None and save.suffix != ".npz":
-        raise InputError(f"--save {save}: wanted a name that ends in .npz")
+    if save is not None:
+        require_npz(save, "--save")
     require_folder(out, save)
     if out is not None:
         from .plot import check_name
+        from .plot.maps import CHANNELS
 
         check_name(out)
+        choose("channels", channels, CHANNELS)
 
 
 def _save_paths(save: Path, names: list[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import InputError
-from .files import require_folder
+from .files import require_folder, require_npz
 from .flags import BatchSize, Inputs, ModelPath, NoFuse, Params, Preprocess, Progress, Providers
 
 
@@ -33,19 +33,21 @@ def command(
     """
     from . import options
     from .inputs import read
-    from .methods.pattern import Patterns
+    from .methods.pattern import PatternAttribution, PatternNet, Patterns
     from .model import load
     from .preprocess import Preprocessing
 
+    require_npz(out, "--out")
     require_folder(out)
     loaded = load(model, fuse=not no_fuse)
     (explainer, *others) = options.explainers(loaded, options.methods([method]), param, {"batch_size": batch_size, "providers": options.providers(provider)})
     if others:
         raise InputError("one method learns at a time: fit once for each")
+    if explainer.method.learns and not isinstance(explainer.method, (PatternAttribution, PatternNet)):
+        raise InputError(f"{method} keeps what it learns to itself: use `onnxplain explain --fit`")
     preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess)
     explainer.fit(read(inputs, loaded, preprocessing).feeds, progress=options.shown(progress))
     patterns = explainer.patterns
-    if not isinstance(patterns, Patterns):
-        raise InputError(f"{method} keeps what it learns to itself: use `onnxplain explain --fit`")
+    assert isinstance(patterns, Patterns)
     patterns.save(out)
     typer.echo(f"wrote {out} with patterns of {', '.join(patterns)}")

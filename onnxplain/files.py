@@ -22,6 +22,12 @@ def require_folder(*paths: Path | None) -> None:
             raise InputError(f"cannot write {path}: no such folder {path.parent}")
 
 
+def require_npz(path: Path, option: str) -> None:
+    """Refuse a name that NumPy would add to."""
+    if path.suffix != ".npz":
+        raise InputError(f"{option} {path}: wanted a name that ends in .npz")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""

@@ -88,9 +88,9 @@ def numbers(flag: str, text: str | None) -> Any:
     if text is None:
         return None
     try:
-        parts = [part.split("/") for part in text.split(",")]
-        numbers = [float(p[0]) if len(p) == 1 else float(p[0]) / float(p[1]) for p in parts]
-    except (ValueError, ZeroDivisionError, IndexError):
+        parts = [part.partition("/") for part in text.split(",")]
+        numbers = [float(above) / float(below) if slash else float(above) for above, slash, below in parts]
+    except (ValueError, ZeroDivisionError):
         raise InputError(f"{flag} {text!r}: wanted a number, a fraction such as 1/255, or several with commas") from None
     return numbers[0] if len(numbers) == 1 else numbers
 

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from .device import default_providers
-from .errors import OnnxplainError
+from .errors import InputError, OnnxplainError
 from .graph import Graph
 from .listing import Coverage, check
 from .model import Model
@@ -24,6 +24,8 @@ def inspect(model: Model, output: str | None, wrt: Sequence[str] | None, nodes: 
     parts = [_facts(model), _tensors("inputs", model.inputs), _tensors("outputs", model.outputs), _operators(model.raw)]
     try:
         coverage = check(model, output=output, wrt=wrt)
+    except InputError:
+        raise
     except OnnxplainError as error:
         return "\n\n".join([*parts, f"cannot be explained as it is: {error}"])
     graph = model.graph(frozenset([*(wrt or []), *([output] if output else [])]))

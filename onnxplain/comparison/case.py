@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import options
-from ..errors import InputError
+from ..errors import InputError, choose
 from ..explainer import Explainer
 from ..explanation import Explanation
 from ..feeds import batch_of, feeds_of
@@ -59,6 +59,9 @@ class Case:
         bound: Mapping[str, Any],
     ) -> Case:
         """A model's file and the files of its inputs, images prepared as its settings say; targets as the command line says them."""
+        from ..plot.maps import CHANNELS
+
+        choose("channels", channels, CHANNELS)
         model = load(path, fuse=fuse)
         p = Preprocessing.of(next(iter(model.inputs.values())), path, settings, labels=labels)
         batch = read(files, model, p)

@@ -66,6 +66,10 @@ BAD = {
     "--vary says methods": ["-m", "lrp", "--vary", "smoothgrad.samples=1"],
     "did you mean 'gradient'": ["-m", "gradeint"],
     "unknown visual": ["--visual", "headmap"],
+    "blur must be a number": ["-m", "gradient:blend(blur=abc)"],
+    "opacity must be above 0": ["-m", "gradient:blend(opacity=abc)"],
+    "segments must be a positive integer": ["-m", "gradient:masked_input(segments=abc)"],
+    "unknown channels 'mean'": ["--channels", "mean"],
     "values are compared for one input, got 2": [FIVE, "--vary", "integrated_gradients.steps=1,2"],
     "target 11 is out of range": ["-m", "gradient", "-c", "11"],
 }

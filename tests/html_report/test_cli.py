@@ -42,6 +42,7 @@ BAD = {
     "cannot read the vocabulary v.json": ["--vocabulary", "v.json"],
     "must be a list of tokens": ["--vocabulary", ROOT / "models" / "digits.json"],
     "target 11 is out of range": ["-m", "gradient", "-t", "11"],
+    "unknown channels 'mean'": ["-m", "gradient", "--channels", "mean"],
 }
 
 
