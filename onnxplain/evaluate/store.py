@@ -41,6 +41,8 @@ def _said(value: Any, above: tuple[int, ...] = ()) -> Any:
         return {str(k): parts(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [parts(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(parts(v)) for v in value)
     if isinstance(value, np.ndarray):
         return [str(value.dtype), value.shape, parts(value.tolist()) if value.dtype == object else hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, CodeType):

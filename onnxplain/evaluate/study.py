@@ -235,7 +235,7 @@ class Study:
 def _asked(explainer: Explainer) -> list[Any]:
     """What is explained, of which model in which form."""
     source, q = explainer.source, explainer.question
-    return [source.sha256, source.fuse, sorted(source.rewrites) if source.rewrites is not None else None, q.output, q.wrt]
+    return [source.sha256, source.fuse, source.rewrites, q.output, q.wrt]
 
 
 def _rows_of_target(target: Any, rows: Sequence[int], rank: int, axis: int | None) -> Any:

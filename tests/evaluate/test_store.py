@@ -190,7 +190,8 @@ from onnxplain.rules.conditions import kind
 from onnxplain.rules.lrp import Epsilon
 
 model, data, path = sys.argv[1:]
-evaluate.deletion(model, np.load(data), {"lrp": {"method": "lrp", "rules": [(kind("linear"), Epsilon())]}}, target=0, steps=2, store=path)
+rules = [(lambda flow, node: node.op_type in {"Conv", "ConvTranspose", "Einsum", "MatMul"}, Epsilon()), (kind("linear"), Epsilon())]
+evaluate.deletion(model, np.load(data), {"lrp": {"method": "lrp", "rules": rules}}, target=0, steps=2, store=path)
 """
 
 
