@@ -168,6 +168,7 @@ BAD = {
     "did you mean 'gradient'": ["explain", MODEL, THREE, "-m", "gradeint"],
     "did you mean 'steps'": ["explain", MODEL, THREE, "-p", "stepz=3"],
     "wanted KEY=VALUE": ["explain", MODEL, THREE, "-p", "steps"],
+    "parameters are given apart": ["explain", MODEL, THREE, "-m", "lrp(composite=epsilon)"],
     "unknown method in --param": ["explain", MODEL, THREE, "-p", "smoothgrad.samples=3"],
     "steps must be a positive integer": ["explain", MODEL, THREE, "-p", "steps=many"],
     "not a .npy file": ["explain", MODEL, THREE, "-p", "baseline=@nope.npy"],
