@@ -9,8 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
+from ..checks import seed_fits
 from ..methods import Perturbation
-from ..methods.base import seed_fits
 from ..probe import Probe
 from ..tensors import Tensors
 from .case import places_of

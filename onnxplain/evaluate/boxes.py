@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..checks import count_fits, one_of
 from ..errors import InputError
 from ..inputs import Batch, read
-from ..methods.base import one_of
-from ..methods.perturbation import count_fits
 from ..model import load
 from ..options import targets
 from ..prediction import label

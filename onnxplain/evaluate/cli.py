@@ -339,7 +339,7 @@ def boxes(
     \b
     Example:  onnxplain evaluate boxes net.onnx photos/ annotations.json -m lrp --labels imagenet.txt -o boxes.csv --plot worst.png
     """
-    from ..methods.perturbation import count_fits
+    from ..checks import count_fits
     from .boxes import Boxes
 
     count_fits(count, "--count")

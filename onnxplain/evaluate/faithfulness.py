@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import numbers
 from ..errors import InputError
-from ..methods.perturbation import numbers
 from ..tensors import Tensors
 from .case import Case, Units, extent
 from .metric import Curve, metric, not_negative, positive

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import array_for, require
 from ..errors import choose
-from ..methods.base import array_for, require
 from ..methods.perturbation import BASELINES, baseline_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import is_real
 from ..errors import InputError, choose
-from ..methods.perturbation import is_real
 
 if TYPE_CHECKING:
     from .case import Case

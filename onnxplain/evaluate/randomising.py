@@ -11,11 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from tqdm import tqdm
 
+from ..checks import one_of, seed_fits
 from ..errors import InputError, choose
 from ..explainer import Explainer
 from ..flow import LINEAR
 from ..graph import Graph, reads
-from ..methods.base import one_of, seed_fits
 from ..model import Model, load
 from .agreeing import SIMILARITIES, array_of
 from .result import Result, rows_of

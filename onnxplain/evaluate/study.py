@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..checks import seed_fits
 from ..errors import InputError, choose
 from ..explainer import Explainer
 from ..explanation import Explanation, jsonable
 from ..feeds import Arrays, batch_of, feeds_of
 from ..methods import METHODS, Method
-from ..methods.base import seed_fits
 from ..model import Model
 from ..tensors import Tensors
 from .baselines import BASELINES, Random

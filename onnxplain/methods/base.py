@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import Rules, backward, gradient
+from ..checks import require
 from ..errors import InputError, choose
 from ..graph import Graph
 from ..ops.shapes import reshape, shape_of
@@ -268,20 +269,6 @@ def method_of(given: Any, params: Mapping[str, Any] | None = None, *, what: str)
     return method(given, params or {})
 
 
-def require(condition: bool, message: str) -> None:
-    """A parameter's check."""
-    if not condition:
-        raise InputError(message)
-
-
-def seed_fits(seed: Any) -> None:
-    require(isinstance(seed, (int, np.integer)) and seed >= 0, f"seed must be a non-negative integer, got {seed!r}")
-
-
-def one_of(value: Any, known: Sequence[Any], what: str) -> None:
-    require(value in known, f"{what} must be one of {', '.join(map(repr, known))}, got {value!r}")
-
-
 # ---- methods that average over points ----
 
 
@@ -389,11 +376,3 @@ def per_step(v: Var, x: Var) -> Var:
 def per_sample(v: Var, x: Var, axis: int | None) -> Var:
     """[K, N] shaped to broadcast over [K, *shape of x] along the batch axis."""
     return op.Reshape(v, [0, *(-1 if a == axis else 1 for a in range(x.rank))])
-
-
-def array_for(value: Any, name: str, what: str) -> Any:
-    """A parameter that is one number or array for all tensors, or a dict by tensor."""
-    if isinstance(value, Mapping):
-        require(name in value, f"{what} has no entry for {name!r}, only for {', '.join(map(repr, value))}")
-        return value[name]
-    return value

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import one_of, require
 from ..graph import Graph
 from ..ops.shapes import cast, dim, mT, reshape, shape_of
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Method, Point, one_of, require
+from .base import Method, Point
 from .layer import Layered
 from .perturbation import Perturbation, baseline_of
 from .places import SCALES, Layout, Picture, last_layer, resized, scaled

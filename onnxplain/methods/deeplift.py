@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import array_for, one_of, require
 from ..ops.shapes import expand_like, shape_of
 from ..question import Question
 from ..rules.deeplift import DeepLift as Multipliers
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Method, Point, array_for, one_of, require
+from .base import Average, Method, Point
 from .path import baseline_rows, start
 
 RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import one_of
 from ..tape import op
 from ..tensors import Tensors
-from .base import Method, Point, one_of
+from .base import Method, Point
 
 POSTPROCESS = {None: lambda v: v, "abs": lambda v: op.Abs(v), "square": lambda v: v * v}
 

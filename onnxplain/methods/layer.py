@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..checks import require
 from ..question import Question, default_wrt
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Method, Point, method, per_step, require
+from .base import Method, Point, method, per_step
 from .path import Path, Quadrature
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import count_fits, is_real, one_of, positive_if_given, require, seed_fits
 from ..question import Question
 from ..tensors import Tensors
-from .base import Method, one_of, require, seed_fits
-from .perturbation import Perturbation, count_fits, is_real, positive_if_given
+from .base import Method
+from .perturbation import Perturbation
 from .segments import Game, coalitions_of
 from .tables import Table
 

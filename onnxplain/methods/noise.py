@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import array_for, require, seed_fits
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Point, array_for, require, seed_fits
+from .base import Average, Point
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import array_for, one_of, require
 from ..tensors import Tensors
-from .base import array_for, one_of, require
 from .perturbation import Perturbation, baseline_of, placed, spatial_axes
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
-from .base import require
+from ..checks import require
 from .occlusion import Windows
 
 Content = Callable[[int], np.ndarray]

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import array_for, one_of, require, seed_fits
 from ..errors import InputError
 from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Type, Var, op
 from ..tensors import Tensors
-from .base import Average, Point, array_for, method, one_of, per_sample, per_step, require, seed_fits
+from .base import Average, Point, method, per_sample, per_step
 
 # Nodes and weights on [0, 1].
 QUADRATURES = {

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import gradient
+from ..checks import one_of, require
 from ..errors import InputError, one_line
 from ..files import replacing
 from ..ops.shapes import cast
@@ -22,7 +23,7 @@ from ..rules.pattern import REGIMES, Layer, layers
 from ..session import Session
 from ..tape import Emitted, Tape, Var, op
 from ..tensors import Tensors
-from .base import Method, Point, one_of, require
+from .base import Method, Point
 
 
 class Patterns(dict[str, np.ndarray]):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import array_for, numbers, require
 from ..errors import choose
 from ..graph import Graph, Node
 from ..question import RESHAPING, SOFTMAXES
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Method, Point, array_for, require
+from .base import Method, Point
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -145,29 +146,7 @@ def placed(values: np.ndarray, shape: Sequence[int], axis: int | None, axes: Con
     return np.broadcast_to(values[0] if axis is None else np.moveaxis(values, 0, axis), shape)
 
 
-# ---- parameters ----
-
-
-def count_fits(value: Any, what: str, least: int = 1) -> None:
-    require(isinstance(value, (int, np.integer)) and bool(value >= least), f"{what} must be an integer of at least {least}, got {value!r}")
-
-
-def is_real(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating))
-
-
-def positive_if_given(value: Any, what: str) -> None:
-    require(value is None or (is_real(value) and value > 0), f"{what} must be positive or None, got {value!r}")
-
-
-def numbers(given: Any, what: str, wanted: str = "numbers") -> np.ndarray:
-    """A parameter as an array of numbers."""
-    try:
-        array = np.asarray(given)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(str(given))
-    require(array.dtype.kind in "biuf", f"{what} must be {wanted}, got {str(given)[:80]!r}")
-    return array
+# ---- when to stop ----
 
 
 def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float | None) -> bool:
@@ -177,8 +156,3 @@ def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float
     mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1)
     half = 1.96 * np.sqrt(np.maximum(variance, 0) / count)
     return bool((half.max(1) <= tolerance * np.ptp(mean, 1)).all())
-
-
-def by_tensor(value: Any, names: Mapping[str, Any]) -> bool:
-    """Whether a parameter is a dict with an entry for each tensor."""
-    return isinstance(value, Mapping) and any(n in value for n in names)

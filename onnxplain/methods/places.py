@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import require
 from ..errors import InputError
 from ..flow import Flow
 from ..graph import Graph, Node, reads
 from ..ops.shapes import cast, shape_of
 from ..question import Question
 from ..tape import Dim, Type, Var, op
-from .base import require
 
 # ---- which layer ----
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import count_fits, one_of, require, seed_fits
 from ..question import Question
 from ..tensors import Tensors
-from .base import Method, one_of, require, seed_fits
+from .base import Method
 from .occlusion import Windows
 from .patches import Blocks, Patches
-from .perturbation import Perturbation, count_fits
+from .perturbation import Perturbation
 
 if TYPE_CHECKING:
     from ..probe import Probe

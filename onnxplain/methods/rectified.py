@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import one_of
 from ..question import Question
 from ..rules import COMPOSITES, Composite, Params
 from ..tensors import Tensors
-from .base import Method, Point, one_of
+from .base import Method, Point
 
 
 @dataclass(frozen=True)

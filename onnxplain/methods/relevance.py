@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..backward import Rules
+from ..checks import one_of, require
 from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
 from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
 from ..rules.conditions import is_a
 from ..tape import Var
 from ..tensors import Tensors
-from .base import Method, Point, one_of, require
+from .base import Method, Point
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import array_for, count_fits, is_real, positive_if_given, require, seed_fits
 from ..tensors import Tensors
-from .base import array_for, require, seed_fits
-from .perturbation import Perturbation, baseline_of, count_fits, is_real, placed, positive_if_given, settled, spatial_axes
+from .perturbation import Perturbation, baseline_of, placed, settled, spatial_axes
 from .places import reading
 
 if TYPE_CHECKING:

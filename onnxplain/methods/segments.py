@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import array_for, by_tensor, count_fits, numbers, require
 from ..errors import InputError, choose
 from ..tensors import Tensors
-from .base import array_for, require
-from .perturbation import baseline_for, by_tensor, count_fits, fitting, numbers, spatial_axes
+from .perturbation import baseline_for, fitting, spatial_axes
 
 if TYPE_CHECKING:
     from ..probe import Probe

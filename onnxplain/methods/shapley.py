@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import count_fits, numbers, positive_if_given, require, seed_fits
 from ..tensors import Tensors
-from .base import require, seed_fits
-from .perturbation import Perturbation, count_fits, numbers, positive_if_given, settled
+from .perturbation import Perturbation, settled
 from .segments import Game, coalitions_of
 
 if TYPE_CHECKING:

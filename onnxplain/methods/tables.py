@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import require
 from ..question import Question
-from .base import require
 
 
 @dataclass(frozen=True, eq=False, repr=False)

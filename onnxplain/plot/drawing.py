@@ -11,9 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patheffects import Normal, withStroke
 
+from ..checks import is_real
 from ..errors import InputError, choose
 from ..explanation import Explanation
-from ..methods.perturbation import is_real
 from .maps import limit as robust_limit
 from .visuals import Colors, colors_of
 

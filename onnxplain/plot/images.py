@@ -13,8 +13,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
+from ..checks import numbers
 from ..errors import InputError
-from ..methods.perturbation import numbers
 from .drawing import OUTLINE, Drawing, Subject
 from .maps import COLORS, channels_last, chosen_slices, columns_of, given_picture, montage, picture_of, shrunk
 from .visuals import Scene, Visual

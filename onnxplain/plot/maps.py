@@ -8,8 +8,8 @@ from math import ceil, sqrt
 import numpy as np
 from PIL import Image
 
+from ..checks import is_real, numbers
 from ..errors import InputError, choose
-from ..methods.perturbation import is_real, numbers
 
 LARGEST = 1024
 """Pixels a side beyond which a map is averaged down."""

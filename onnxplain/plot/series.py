@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.ticker import MaxNLocator
 
+from ..checks import count_fits
 from ..errors import InputError
-from ..methods.perturbation import count_fits
 from .drawing import Drawing, Subject, signed_scale
 from .maps import reduced, shrunk
 from .visuals import COLORS, Colors, colors_of

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Colormap
 
+from ..checks import is_real
 from ..errors import InputError, choose
 from ..listing import Listing
-from ..methods.perturbation import is_real
 from .maps import reduced, resized
 
 Colors: TypeAlias = str | Colormap
