@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 LISTED = 40
 """No list of known names is longer."""
@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known, else an `InputError` with the nearest known names."""
     known = list(known)
-    if name in known:
+    if isinstance(name, Hashable) and name in known:
         return name
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     more = f" … and {len(known) - LISTED} more" if len(known) > LISTED else ""

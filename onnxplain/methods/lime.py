@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import count_fits, is_real, one_of, positive_if_given, require, seed_fits
+from ..checks import count_fits, kind_fits, not_negative, one_of, positive_if_given, require, seed_fits
 from ..question import Question
 from ..tensors import Tensors
 from .base import Method
@@ -78,8 +78,9 @@ class Lime(Perturbation, name="lime"):
         columns = isinstance(self.categorical, Sequence) and all(isinstance(c, (int, np.integer)) for c in self.categorical)
         require(columns, f"categorical must be the numbers of columns, got {self.categorical!r}")
         positive_if_given(self.kernel_width, "kernel_width")
-        require(is_real(self.alpha) and self.alpha >= 0, f"alpha must be a number, not negative, got {self.alpha!r}")
+        not_negative(self.alpha, "alpha")
         seed_fits(self.seed)
+        kind_fits(self.table, (Table, type(None)), "table", "what fit(X) learned, or None")
 
     def fit(self, question: Question, batches: Iterable[Mapping[str, np.ndarray]], providers: Sequence[Any] | None) -> Method:
         if self.sampling == "baseline":

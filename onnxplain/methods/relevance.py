@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..backward import Rules
-from ..checks import one_of, require
+from ..checks import is_list, one_of, require, told
 from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
-from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, row
+from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, require_taken, row
 from ..rules.conditions import is_a
 from ..tape import Var
 from ..tensors import Tensors
@@ -67,6 +67,7 @@ class LRP(Method, name="lrp"):
         """The composite, ready to ask."""
         given = {k: getattr(self, k) for k in ("epsilon", "gamma", "alpha", "beta", "low", "high", "bias", "stabilizer")}
         rule = Params(given, self.convention)
+        require(self.rules is None or is_list(self.rules), f"rules must be a list of rows, got {told(self.rules)}")
         rows = [row(r, rule) for r in self.rules or []]
         if self.ties == "share":
             rows.append((is_a("MaxPool"), rule("share_ties")))
@@ -81,6 +82,7 @@ class LRP(Method, name="lrp"):
             rows += [row(r, rule) for r in named]
         else:
             raise InputError(f"composite must be a name, a list of rows or a function (flow, node) → rule, got {named!r}")
+        require_taken(given, rows)
         return Composite(tuple(rows))
 
     @property
@@ -129,15 +131,20 @@ class DeepTaylor(Method, name="deep_taylor"):
 
     def __post_init__(self) -> None:
         one_of(self.convention, list(CONVENTIONS), "convention")
-        require(self.bounds is None or len(self.bounds) == 2, f"bounds must be None or (low, high), got {self.bounds!r}")
+        require(self.bounds is None or (is_list(self.bounds) and len(self.bounds) == 2), f"bounds must be None or (low, high), got {told(self.bounds)}")
+        assert self.table  # refuses bounds that are none here, not later
 
-    def explanation(self, f: Point) -> Tensors:
+    @cached_property
+    def table(self) -> Composite:
         rule = Params({}, self.convention)
         rows = list(COMPOSITES["deep_taylor"](rule))
         if self.bounds is not None:
             low, high = self.bounds
             rows.insert(0, row({"kind": "linear", "fed_by_input": True, "rule": "z_box", "low": low, "high": high}, rule))
-        return f.sweep(Composite(tuple(rows)), "positive")
+        return Composite(tuple(rows))
+
+    def explanation(self, f: Point) -> Tensors:
+        return f.sweep(self.table, "positive")
 
     def promise(self, f: Point) -> Var | None:
         return f.started("positive")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import count_fits, numbers, positive_if_given, require, seed_fits
+from ..checks import count_fits, finite, numbers, positive_if_given, require, seed_fits
 from ..tensors import Tensors
 from .perturbation import Perturbation, settled
 from .segments import Game, coalitions_of
@@ -124,7 +124,13 @@ class ShapleySampling(_Shapley, name="shapley_sampling"):
             # Feature by feature, so that a sample's own draws do not depend on how many features others of the batch have.
             return np.random.default_rng(self.seed).random([features, self.samples]).argsort(0).T
         given = numbers(self.permutations, "permutations")
-        fits = given.ndim == 2 and given.dtype.kind in "iu" and given.shape[1] == features and bool((np.sort(given, 1) == np.arange(features)).all())
+        fits = (
+            given.ndim == 2
+            and len(given) > 0
+            and given.dtype.kind in "iu"
+            and given.shape[1] == features
+            and bool((np.sort(given, 1) == np.arange(features)).all())
+        )
         require(fits, f"permutations must be [P, {features}], each row the numbers 0 to {features - 1}; got shape {list(given.shape)}")
         return given
 
@@ -191,7 +197,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
 
     def _given(self, m: int, most: int) -> tuple[np.ndarray, np.ndarray]:
         given = coalitions_of(self.coalitions, most)
-        weights = None if self.weights is None else numbers(self.weights, "weights").astype(np.float64)
+        weights = None if self.weights is None else finite(self.weights, "weights")
         require(weights is None or (weights.shape == given.shape[:1] and bool((weights >= 0).all())), f"weights must be {len(given)} numbers, none negative")
         sizes = given[:, :m].sum(1).astype(int)
         proper = (sizes > 0) & (sizes < m)

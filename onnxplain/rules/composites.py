@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ..backward import Joint, Rule
+from ..checks import is_list, is_real, require, told
 from ..errors import InputError, UnsupportedModelError, choose
 from ..flow import Flow
 from ..graph import Node
 from .conditions import PATTERNS, Condition, adds_bias, all_of, anything, attention, by_constant, chain, fed_by_input, first, index, is_a, kind, makes
-from .lrp import RULES, Stabilizer
+from .lrp import RULES, AlphaBeta, AlphaBetaX, Stabilizer
 
 Row = tuple[Condition, Rule]
 
@@ -46,14 +49,24 @@ class Params:
         values = {k: v for k, v in table["*"].items() if k in known} | table.get(name, {}) | own
         given = {k: v for k, v in self.given.items() if k in known and v is not None and _fits(name, k, v)}
         if name == "alpha_beta":  # one of the two tells the other
-            given = {**({"beta": given["alpha"] - 1} if "alpha" in given else {}), **({"alpha": given["beta"] + 1} if "beta" in given else {}), **given}
+            other = {k: given[o] + step for k, o, step in (("beta", "alpha", -1), ("alpha", "beta", 1)) if is_real(given.get(o))}
+            given = other | given
         values |= given
         return cls(**{k: stabilizer(v) if k in ("stabilizer", "epsilon") else v for k, v in values.items()})
 
 
 def _fits(name: str, key: str, value: Any) -> bool:
     """alpha_beta's alpha and beta are numbers, those of alpha_beta_x pairs."""
-    return key not in ("alpha", "beta") or isinstance(value, Sequence) == (name == "alpha_beta_x")
+    return key not in ("alpha", "beta") or is_list(value) == (name == "alpha_beta_x")
+
+
+def require_taken(given: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Refuse an alpha or beta of a form that none of the rules takes, though some take one."""
+    names = [rule.name for _, rule in rows if isinstance(rule, (AlphaBeta, AlphaBetaX))]
+    for key in ("alpha", "beta"):
+        value = given.get(key)
+        fits = value is None or not names or any(_fits(name, key, value) for name in names)
+        require(fits, f"{key} must be {'a number' if is_list(value) else 'two numbers'} for {', '.join(dict.fromkeys(names))}, got {told(value)}")
 
 
 def stabilizer(value: Any) -> Any:
@@ -62,7 +75,7 @@ def stabilizer(value: Any) -> Any:
         for key in value:
             choose("stabilizer parameter", key, [f.name for f in fields(Stabilizer)])
         return Stabilizer(**value)
-    return Stabilizer(value) if isinstance(value, (int, float)) else value
+    return Stabilizer(value) if is_real(value) else value
 
 
 @dataclass(frozen=True)
@@ -282,15 +295,27 @@ def _from_dict(given: dict[str, Any], rule: Params) -> Row:
         choose(f"parameter of the rule {name}", key, [*known, *CONDITIONS, "bias"])
         if not _fits(name, key, values[key]):
             raise InputError(f"{key} of the rule {name} must be {'two numbers' if name == 'alpha_beta_x' else 'a number'}, got {values[key]!r}")
-    conditions: list[Condition] = []
-    for key, make in {"kind": _kind, "op": is_a, "tensor": lambda t: makes(*([t] if isinstance(t, str) else t)), "index": index, "pattern": _pattern}.items():
-        if key in given:
-            conditions.append(make(given[key]))
+    made: dict[str, Callable[[Any], Condition]] = {
+        "kind": _kind,
+        "op": lambda v: is_a(*_listed(v, str, "op")),
+        "tensor": lambda v: makes(*_listed(v, str, "tensor")),
+        "index": lambda v: index(*_listed(v, (int, np.integer), "index")),
+        "pattern": _pattern,
+    }
+    conditions = [make(given[key]) for key, make in made.items() if key in given]
     if given.get("fed_by_input"):
         conditions.append(fed_by_input)
     fits = all_of(conditions) if conditions else anything
     # A row's own parameters come before those of the whole composite.
     return first(fits) if given.get("first") else fits, Params(dict(rule.given) | values, rule.convention)(name)
+
+
+def _listed(value: Any, kind: type | tuple[type, ...], key: str) -> list[Any]:
+    """One value of a row's condition or several, as a list."""
+    found = list(value) if is_list(value) else [value]
+    wanted = "a text" if kind is str else "an integer"
+    require(bool(found) and all(isinstance(v, kind) for v in found), f"{key} of a rule's row must be {wanted} or a list of such, got {told(value)}")
+    return found
 
 
 def _kind(name: str) -> Condition:
@@ -301,4 +326,4 @@ def _kind(name: str) -> Condition:
 
 def _pattern(given: Any) -> Condition:
     """A region by name, or operators in a row."""
-    return PATTERNS[choose("pattern", given, PATTERNS)] if isinstance(given, str) else chain(*map(is_a, given))
+    return PATTERNS[choose("pattern", given, PATTERNS)] if isinstance(given, str) else chain(*map(is_a, _listed(given, str, "pattern")))

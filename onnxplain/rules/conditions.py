@@ -34,9 +34,9 @@ def makes(*tensors: str) -> Condition:
     return lambda flow, node: not set(tensors).isdisjoint(node.outputs)
 
 
-def index(i: int) -> Condition:
-    """The i-th linear layer in forward order; negative from the end."""
-    return lambda flow, node: node in flow.linear and i in (k := flow.linear.index(node), k - len(flow.linear))
+def index(*numbers: int) -> Condition:
+    """The linear layers of these numbers in forward order; negative from the end."""
+    return lambda flow, node: node in flow.linear and not {k := flow.linear.index(node), k - len(flow.linear)}.isdisjoint(numbers)
 
 
 def first(fits: Condition) -> Condition:

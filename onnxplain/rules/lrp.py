@@ -12,13 +12,13 @@ In the rules `f(x, m)` is the layer at x with m applied to its parameters, bias 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..backward import Call, Cotangent, Part, single
-from ..errors import InputError
+from ..checks import finite, is_list, is_real, not_negative, require, told
 from ..ops.normalization import moments
 from ..ops.shapes import cast, filled, reshape_like, step, unbroadcast
 from ..tape import Formula, Var, op
@@ -54,6 +54,9 @@ class Stabilizer:
     clip: bool = False
     norm_scale: bool = False
     zeros_only: bool = False
+
+    def __post_init__(self) -> None:
+        not_negative(self.epsilon, "epsilon of a stabilizer")
 
     def __call__(self, z: Var, sign: int = 0) -> Var:
         """z, away from zero; `sign` tells z's where it cannot change, which saves finding it out."""
@@ -107,11 +110,31 @@ def sum_of(values: Sequence[Var]) -> Var:
     return total
 
 
+Wanted = tuple[Callable[[Any], bool], str]
+"""What a parameter must be: a test, and the same in words."""
+NUMBER, PAIR = (is_real, "a number"), (lambda v: is_list(v) and len(v) == 2 and all(map(is_real, v)), "two numbers")
+WANTED: dict[str, Wanted] = {
+    "stabilizer": (lambda v: isinstance(v, Stabilizer), "a number or a dict of 'epsilon', 'clip', 'norm_scale'"),
+    "epsilon": (lambda v: isinstance(v, Stabilizer) or (is_real(v) and v >= 0), "a number, not negative, or a dict of 'epsilon', 'clip', 'norm_scale'"),
+    "gamma": (lambda v: is_real(v) and v >= 0, "a number, not negative"),
+    "bias": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+}
+"""What rules' parameters must be, where they are the same for all rules."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule's fields are its parameters; `relevance` is the paper's formula."""
 
     name: ClassVar[str] = ""
+    wanted: ClassVar[Mapping[str, Wanted]] = {}
+    """What parameters must be that only this rule has."""
+
+    def __post_init__(self) -> None:
+        wanted = {**WANTED, **self.wanted}
+        for key, value in ((f.name, getattr(self, f.name)) for f in fields(self) if f.name in wanted):
+            fits, what = wanted[key]
+            require(fits(value), f"{key} of the rule {self.name} must be {what}, got {told(value)}")
 
     def __init_subclass__(cls, name: str = "") -> None:
         if name:
@@ -186,9 +209,12 @@ class AlphaBeta(Rule, name="alpha_beta"):
     whole_bias: bool = False
     stabilizer: Stabilizer = Stabilizer()
 
+    wanted: ClassVar[Mapping[str, Wanted]] = {"alpha": NUMBER, "beta": NUMBER}
+
     def __post_init__(self) -> None:
-        if abs(self.alpha - self.beta - 1) > 1e-6 or self.beta < 0:
-            raise InputError(f"alpha − beta must be 1, and neither may be negative, got alpha={self.alpha!r}, beta={self.beta!r}")
+        super().__post_init__()
+        fits = abs(self.alpha - self.beta - 1) <= 1e-6 and self.beta >= 0
+        require(fits, f"alpha − beta must be 1, and neither may be negative, got alpha={self.alpha!r}, beta={self.beta!r}")
 
     def relevance(self, R, f):
         second = self.bias and self.whole_bias
@@ -213,6 +239,8 @@ class AlphaBetaX(Rule, name="alpha_beta_x"):
     beta: tuple[float, float] = (1.0, 0.0)
     bias: bool = True
     stabilizer: Stabilizer = Stabilizer()
+
+    wanted: ClassVar[Mapping[str, Wanted]] = {"alpha": PAIR, "beta": PAIR}
 
     def relevance(self, R, f):
         pairs = [(self.alpha[0], f.pos, pos), (self.alpha[1], f.neg, neg), (-self.beta[0], f.pos, neg), (-self.beta[1], f.neg, pos)]
@@ -276,6 +304,13 @@ class ZBox(Rule, name="z_box"):
     low: Any = -1.0
     high: Any = 1.0
     stabilizer: Stabilizer = Stabilizer()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = (finite(getattr(self, key), f"{key} of the rule {self.name}") for key in ("low", "high"))
+        alike = all(d == e or 1 in (d, e) for d, e in zip(low.shape[::-1], high.shape[::-1]))
+        fits = alike and bool((low <= high).all())
+        require(fits, f"low of the rule {self.name} must be at most high, element by element, got {told(self.low)} and {told(self.high)}")
 
     def relevance(self, R, f):
         low, high = ([_bound(b, x) for x in f.x] for b in (self.low, self.high))
@@ -453,6 +488,8 @@ class BetaSmooth(Rule, name="beta_smooth"):
     """The ReLU's step made smooth: sigmoid(βx) (Dombrowski et al. 2019)."""
 
     beta_smooth: float = 10.0
+
+    wanted: ClassVar[Mapping[str, Wanted]] = {"beta_smooth": NUMBER}
 
     def relevance(self, R, f):
         return [op.Sigmoid(self.beta_smooth * f.x[0]) * R]

@@ -118,7 +118,7 @@ def test_deep_taylor_says_what_does_not_fit():
     lowest = forward(x)[1].argmin(1)
     with pytest.warns(UserWarning, match="the map of sample 0, 1, 2 is zero"):
         explain("deep_taylor", x, target=lowest.tolist())
-    for params in ({"bounds": (1,)}, {"convention": "captum"}):
+    for params in ({"bounds": (1,)}, {"bounds": 5}, {"bounds": ("a", "b")}, {"bounds": (2, -2)}, {"convention": "captum"}):
         with pytest.raises(onnxplain.InputError):
             onnxplain.Explainer(network(), "deep_taylor", **params)
     for params in ({"relevance": "twice"}, {"convention": "captum"}):

@@ -284,6 +284,9 @@ def test_too_many_features_for_a_linear_model():
         ("kernel_shap", {"coalitions": [[1, 0], [1]], "mask": MASK}, "coalitions must be zeros and ones"),
         ("kernel_shap", {"coalitions": [[1, 0, 0, 0, 0]], "weights": ["a"], "mask": MASK}, "weights must be numbers"),
         ("shapley_sampling", {"tolerance": "a"}, "tolerance"),
+        ("shapley_sampling", {"permutations": np.zeros((0, 5), int), "mask": MASK}, r"permutations must be .* got shape \[0, 5\]"),
+        ("kernel_shap", {"coalitions": np.zeros((0, 5)), "mask": MASK}, "coalitions must be zeros and ones"),
+        ("kernel_shap", {"coalitions": [[1, 0, 0, 0, 0]], "weights": [np.inf], "mask": MASK}, "weights holds NaN or infinity"),
     ],
 )
 def test_wrong_parameters(method, params, word):

@@ -41,6 +41,7 @@ CASES = [
     (index(-1), "y"),
     (index(4), ""),
     (index(-5), ""),
+    (index(0, 2, -1), "conv0 conv4 y"),
     (first(kind("linear")), "conv0 conv2"),
     (first(kind("dense")), "y"),
     (last(kind("conv")), "conv4"),
