@@ -103,6 +103,10 @@ class Question:
             return 0 if shape[0] == self.batch else None
         return 0 if name in self._batched else None
 
+    def sample(self, name: str) -> list[Dim]:
+        """The shape of a tensor without its batch axis."""
+        return [d for a, d in enumerate(self.graph.types[name].shape or ()) if a != self.axis(name)]
+
     def own_axis(self, name: str) -> int | None:
         """The batch axis of a tensor if that axis holds samples and nothing else."""
         axis, shape = self.axis(name), self.graph.types[name].shape

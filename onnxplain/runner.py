@@ -17,6 +17,7 @@ from .explanation import Explanation
 from .feeds import Arrays, batch_of, feeds_of
 from .memory import points_per_run
 from .methods import Average, Method, Perturbation
+from .methods.base import draw_type
 from .model import Model
 from .probe import Probe
 from .question import Question
@@ -237,8 +238,7 @@ class Runner:
         return Probe(q, x, score, self.padded(rows), part | x, lambda form: self.session(form, weighted, per_run), per_run, bar), answers
 
     def _draw(self, draws: Mapping[str, np.ndarray]) -> Arrays:
-        dtype = self.question.graph.types[self.question.wrt[0]].dtype
-        return {f"draw:{k}": np.asarray(v, dtype) for k, v in draws.items()}
+        return {f"draw:{k}": np.asarray(v, draw_type(self.question, k)) for k, v in draws.items()}
 
     def _result_axis(self, key: str) -> int | None:
         """The batch axis of a result."""

@@ -10,6 +10,7 @@ import numpy as np
 from . import optimize  # noqa: F401  (it fills the table of rewrites)
 from . import target as targets
 from .methods import Average, Method, Point
+from .methods.base import draw_type
 from .ops.shapes import shape_of
 from .question import Question
 from .tape import Emitted, Tape, Type, Var, op
@@ -164,10 +165,9 @@ class Writer:
 
     def _draws(self, f: Point, label: str = "") -> dict[str, Var]:
         """The numbers that tell the points or the samples apart, as inputs with the steps on axis 0."""
-        like = next(iter(f.x.values()))
         shapes = {n: tuple(d if isinstance(d, int) else 1 for d in v.shape) for n, v in f.x.items()}
         example = self.method.draws(self.question, shapes, range(1), range(1))
-        types = {n: Type.tensor(like.dtype, [self._steps, *(None for _ in np.shape(v)[1:])]) for n, v in example.items()}
+        types = {n: Type.tensor(draw_type(self.question, n), [self._steps, *(None for _ in np.shape(v)[1:])]) for n, v in example.items()}
         return {n: f.tape.input(f"{label}draw:{n}", t) for n, t in types.items()}
 
 

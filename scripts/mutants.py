@@ -28,12 +28,7 @@ MUTANTS = [
     ("methods/path.py", "[0.5, *np.ones(n - 2), 0.5]) / (n - 1)", "[0.5, *np.ones(n - 2), 0.5]) / n", PATH),
     ("methods/path.py", "(np.arange(1, n + 1) / n, np.full(n, 1 / n))", "(np.arange(n) / n, np.full(n, 1 / n))", PATH),
     ("methods/path.py", "(f.x - start(f, self.baseline, draw)) * a", "f.x * a", PATH),
-    (
-        "methods/path.py",
-        'f"baseline:{name}"] = np.take(array, samples, axis)[None]',
-        'f"baseline:{name}"] = np.take(array, range(len(samples)), axis)[None]',
-        PATH,
-    ),
+    ("methods/path.py", "np.take(v, samples, question.axis(n))", "np.take(v, range(len(samples)), question.axis(n))", PATH),
     ("methods/path.py", "return f.x - (1 - alpha) * (f.x - self._baseline(f, draw))", "return f.x - alpha * (f.x - self._baseline(f, draw))", PATH),
     ("methods/noise.py", "gap * gap * (n_a * n_b / n)", "gap * gap * (n_a / n)", NOISE),
     ("methods/noise.py", "return a * a if self.square else", "return a if self.square else", NOISE),

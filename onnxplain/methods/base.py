@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import Rules, backward, gradient
-from ..checks import require
+from ..checks import kind_fits, numbers, require
 from ..errors import InputError, choose
 from ..graph import Graph
-from ..ops.shapes import reshape, shape_of
+from ..ops.shapes import cast, reshape, shape_of
 from ..question import Question
 from ..tape import Tape, Var, op
 from ..target import mask
@@ -323,7 +323,7 @@ class Average(Method):
 
     def drawn(self, f: Point) -> dict[str, Var]:
         """The numbers of all steps, for a saved explainer; the default takes those that need no sample."""
-        return {k: f.tape.constant(v, like=next(iter(f.x.values()))) for k, v in self.draws(f.question, {}, range(self.points), range(1)).items()}
+        return typed(self.draws(f.question, {}, range(self.points), range(1)), f)
 
     @property
     def origin(self) -> dict[str, np.ndarray]:
@@ -368,11 +368,47 @@ class Average(Method):
         return self.finish(whole)
 
 
+def draw_type(question: Question, name: str) -> np.dtype:
+    """The dtype of the numbers called `name`: those of "kind:<tensor>" have the tensor's, others the widest of all that they may meet."""
+    _, _, tensor = name.partition(":")
+    types = question.graph.types
+    met = [tensor] if tensor else [*question.wrt, *(n for n, t in question.graph.inputs.items() if t.is_float)]
+    return np.result_type(*(d for n in met if (d := types[n].dtype) is not None))
+
+
+def own_rows(question: Question, given: Any, names: Iterable[str], what: str, wanted: str = "numbers", lead: int = 0) -> dict[str, np.ndarray]:
+    """The arrays by tensor that have a row for each sample, behind `lead` other axes: the tensor's rank, and more than one row."""
+    found = {}
+    for name in names:
+        value, axis = given.get(name) if isinstance(given, Mapping) else given, question.axis(name)
+        if value is None or isinstance(value, (str, Mapping)) or axis is None:
+            continue
+        array = numbers(value, f"{what} for {name!r}", wanted)
+        if array.ndim == lead + len(question.graph.types[name].shape or ()) and array.shape[lead + axis] != 1:
+            found[name] = array
+    return found
+
+
+def count_rows(question: Question, own: Mapping[str, np.ndarray], what: str, lead: int = 0) -> dict[str, int]:
+    """How many rows these have."""
+    return {f"{what} for {n!r}": v.shape[lead + (question.axis(n) or 0)] for n, v in own.items()}
+
+
+def typed(draws: Mapping[str, np.ndarray], f: Point) -> dict[str, Var]:
+    """Numbers as constants."""
+    return {k: f.tape.constant(np.asarray(v, draw_type(f.question, k))) for k, v in draws.items()}
+
+
 def per_step(v: Var, x: Var) -> Var:
     """[K] shaped to broadcast over [K, *shape of x]."""
-    return op.Reshape(v, [-1, *[1] * x.rank])
+    return op.Reshape(cast(v, x), [-1, *[1] * x.rank])
 
 
 def per_sample(v: Var, x: Var, axis: int | None) -> Var:
     """[K, N] shaped to broadcast over [K, *shape of x] along the batch axis."""
-    return op.Reshape(v, [0, *(-1 if a == axis else 1 for a in range(x.rank))])
+    return op.Reshape(cast(v, x), [0, *(-1 if a == axis else 1 for a in range(x.rank))])
+
+
+def for_all(v: Var, axis: int | None) -> Var:
+    """[K, *shape without the batch axis] shaped to broadcast over the batch."""
+    return v if axis is None else op.Unsqueeze(v, [1 + axis])

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..checks import array_for, one_of, require
+from ..checks import draws_for, draws_given, one_of, require
 from ..ops.shapes import expand_like, shape_of
 from ..question import Question
 from ..rules.deeplift import DeepLift as Multipliers
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Method, Point
-from .path import baseline_rows, start
+from .base import Average, Method, Point, count_rows, for_all
+from .path import baseline_rows, own_baselines, start
 
 RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")
 
@@ -47,6 +48,9 @@ class DeepLift(Method, name="deeplift"):
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         return baseline_rows(question, self.baseline, samples)
 
+    def rows(self, question: Question) -> Mapping[str, int]:
+        return count_rows(question, own_baselines(question, self.baseline), "baseline")
+
     def _reference(self, f: Point) -> Point:
         x0 = start(f, self.baseline, f.draw).map(lambda v, x: expand_like(op.Squeeze(v, [0]) if v.rank > x.rank else v, x), f.x)
         return Point(f.question, f.elsewhere(x0), f.coordinates, f.weights)
@@ -77,18 +81,19 @@ class DeepShap(Average, name="deepshap"):
         require(self.background is not None, "deepshap needs background=, an array of references")
         require(self.inner == "gradient" and not self.inner_params, "deepshap averages DeepLIFT and nothing else: it takes no inner= or inner_params=")
         one_of(self.rule, RULES, "rule")
+        assert self.points  # refuses what is no background here, not later
 
-    @property
+    @cached_property
     def points(self) -> int:
-        first = next(iter(self.background.values())) if isinstance(self.background, Mapping) else self.background
-        return len(first)
+        return draws_given(self.background, "background")
 
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
-        return {f"background:{n}": np.asarray(array_for(self.background, n, "background"))[steps.start : steps.stop] for n in question.wrt}
+        given = {n: draws_for(self.background, n, "background", question.sample(n)) for n in question.wrt}
+        return {f"background:{n}": v[steps.start : steps.stop] for n, v in given.items()}
 
     def _pairs(self, f: Point, draw: Mapping[str, Var]) -> tuple[Point, Point, Callable[[Tensors], Tensors]]:
         """Every sample beside every reference, and what takes results apart again."""
-        references = Tensors({n: op.Unsqueeze(draw[f"background:{n}"], [1 + (f.question.axis(n) or 0)]) for n in f.x})
+        references = Tensors({n: for_all(draw[f"background:{n}"], f.question.axis(n)) for n in f.x})
         points = Tensors({n: op.Expand(op.Unsqueeze(x, [0]), op.Concat(shape_of(references[n], 0, 1), shape_of(x), axis=0)) for n, x in f.x.items()})
         at, apart = f.moved(points)
         return at, f.moved(references.map(expand_like, points))[0], apart

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..checks import array_for, require, seed_fits
+from ..checks import count_fits, draws_for, draws_given, not_negative, require, seed_fits
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Point
+from .base import Average, Point, count_rows, own_rows, typed
 
 
 @dataclass(frozen=True)
@@ -26,32 +27,31 @@ class _Noise(Average):
     abs: bool = False
 
     def __post_init__(self) -> None:
-        require(isinstance(self.samples, (int, np.integer)) and self.samples >= 1, f"samples must be a positive integer, got {self.samples!r}")
-        for name in ("noise_scale", "noise_sigma"):
-            value = getattr(self, name)
-            require(value is None or value >= 0, f"{name} must not be negative, got {value!r}")
+        count_fits(self.samples, "samples")
+        not_negative(self.noise_scale, "noise_scale")
+        if self.noise_sigma is not None:
+            not_negative(self.noise_sigma, "noise_sigma")
+        assert self.points  # refuses what is no noise here, not later
         require(not (self.square and self.abs), "square and abs exclude each other")
         seed_fits(self.seed)
 
-    @property
+    @cached_property
     def points(self) -> int:
-        if self.noise is None:
-            return int(self.samples)
-        first = next(iter(self.noise.values())) if isinstance(self.noise, Mapping) else self.noise
-        return len(first)
+        return int(self.samples) if self.noise is None else draws_given(self.noise, "noise")
 
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         return {f"noise:{n}": self._draw(n, i, shapes[n], question.axis(n), steps, samples) for i, n in enumerate(question.wrt)}
 
+    def rows(self, question: Question) -> Mapping[str, int]:
+        return count_rows(question, own_rows(question, self.noise, question.wrt, "noise", lead=1), "noise", lead=1)
+
     def _draw(self, name: str, index: int, shape: tuple[int, ...], axis: int | None, steps: range, samples: Sequence[int]) -> np.ndarray:
         """Noise of the chosen steps and samples: each has a generator of its own, so no split changes it."""
         if self.noise is not None:
-            given = np.asarray(array_for(self.noise, name, "noise"))
-            require(given.ndim == len(shape) + 1, f"noise for {name!r} has shape {list(given.shape)}: wanted [samples, *{list(shape)}]")
+            given = draws_for(self.noise, name, "noise", [None if a == axis else d for a, d in enumerate(shape)])
             rows = given[steps.start : steps.stop]
             if axis is None or given.shape[1 + axis] == 1:
                 return rows
-            require(given.shape[1 + axis] > max(samples), f"noise for {name!r} has {given.shape[1 + axis]} samples, the batch has more")
             return np.take(rows, samples, axis=1 + axis)
         one = tuple(d // len(samples) if a == axis else d for a, d in enumerate(shape))
         draw = lambda s, n: np.random.default_rng([self.seed, s, n, index]).standard_normal(one, dtype=np.float32)
@@ -59,8 +59,7 @@ class _Noise(Average):
 
     def drawn(self, f: Point) -> dict[str, Var]:
         if self.noise is not None:
-            given = {n: np.asarray(array_for(self.noise, n, "noise")) for n in f.x}
-            return {f"noise:{n}": f.tape.constant(given[n], like=x) for n, x in f.x.items()}
+            return typed({f"noise:{n}": draws_for(self.noise, n, "noise", x.shape) for n, x in f.x.items()}, f)
         # A saved explainer draws afresh: its batch is not known yet.
         drawn = {}
         for i, (n, x) in enumerate(f.x.items()):

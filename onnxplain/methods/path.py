@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import array_for, one_of, require, seed_fits
-from ..errors import InputError
+from ..checks import array_for, count_fits, draws_for, draws_given, finite, one_of, require, seed_fits
 from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Type, Var, op
 from ..tensors import Tensors
-from .base import Average, Point, method, per_sample, per_step
+from .base import Average, Point, count_rows, for_all, method, own_rows, per_sample, per_step, typed
 
 # Nodes and weights on [0, 1].
 QUADRATURES = {
@@ -35,7 +34,7 @@ class Path(Average):
     baseline: Any = 0.0
 
     def __post_init__(self) -> None:
-        require(isinstance(self.steps, (int, np.integer)) and self.steps >= 1, f"steps must be a positive integer, got {self.steps!r}")
+        count_fits(self.steps, "steps")
 
     @property
     def points(self) -> int:
@@ -50,8 +49,10 @@ class Path(Average):
         return {k: v[steps.start : steps.stop] for k, v in self.numbers.items()} | baseline_rows(question, self.baseline, samples)
 
     def drawn(self, f: Point) -> dict[str, Var]:
-        like = next(iter(f.x.values()))
-        return {k: f.tape.constant(v, like) for k, v in self.numbers.items()}
+        return typed(self.numbers, f)
+
+    def rows(self, question: Question) -> Mapping[str, int]:
+        return count_rows(question, own_baselines(question, self.baseline), "baseline")
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         x0 = start(f, self.baseline, draw)
@@ -99,21 +100,21 @@ class IntegratedGradients(Quadrature, name="integrated_gradients"):
         return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline, draw)) * a
 
 
-def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> dict[str, np.ndarray]:
-    """Of the baselines that differ from sample to sample, these samples' own: "baseline:<tensor>", [1, *shape]."""
-    rows, inputs = {}, [n for n, t in question.graph.inputs.items() if t.is_float]
-    for name in dict.fromkeys([*question.wrt, *inputs]):
-        if isinstance(baseline, Mapping):
-            given = baseline.get(name)
-        else:  # it is the inputs' own, if they can have one
-            given = baseline if name in inputs or not inputs else None
+def own_baselines(question: Question, baseline: Any) -> dict[str, np.ndarray]:
+    """The baselines that differ from sample to sample, by tensor."""
+    inputs = [n for n, t in question.graph.inputs.items() if t.is_float]
+    # One for all tensors is the inputs' own, if they can have one.
+    names = dict.fromkeys([*question.wrt, *inputs]) if isinstance(baseline, Mapping) or not inputs else inputs
+    found = own_rows(question, baseline, names, "baseline")
+    for name, array in found.items():
         type, axis = question.graph.types[name], question.axis(name)
-        if given is None or type.shape is None or axis is None or np.ndim(given) < len(type.shape) or np.shape(given)[axis] == 1:
-            continue
-        array = np.asarray(_checked(given, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape)]), name))
-        require(array.shape[axis] > max(samples), f"baseline for {name!r} has {array.shape[axis]} samples, the batch has more")
-        rows[f"baseline:{name}"] = np.take(array, samples, axis)[None]
-    return rows
+        _checked(array, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape or ())]), name)
+    return found
+
+
+def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> dict[str, np.ndarray]:
+    """These samples' own baselines: "baseline:<tensor>", [1, *shape]."""
+    return {f"baseline:{n}": np.take(v, samples, question.axis(n))[None] for n, v in own_baselines(question, baseline).items()}
 
 
 def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Tensors:
@@ -138,14 +139,9 @@ def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
 
 
 def _checked(baseline: Any, type: Type, name: str) -> Any:
-    try:
-        array = np.asarray(baseline, np.float64)
-    except (ValueError, TypeError):
-        raise InputError(f"baseline for {name!r} must be numbers, got {str(baseline)[:80]!r}") from None
-    shape = type.shape or ()
+    array, shape = finite(baseline, f"baseline for {name!r}"), type.shape or ()
     fits = array.ndim <= len(shape) and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], shape[::-1]))
     require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {type}")
-    require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
     return float(array) if array.ndim == 0 else array
 
 
@@ -173,38 +169,41 @@ class ExpectedGradients(Average, name="expected_gradients"):
 
     def __post_init__(self) -> None:
         require(self.baselines is not None, "expected_gradients needs baselines=, an array of reference inputs")
+        count_fits(self.samples, "samples")
         seed_fits(self.seed)
+        draws = draws_given(self.baselines, "baselines")
+        if self.alphas is not None:
+            shape = finite(self.alphas, "alphas").shape
+            require(len(shape) in (1, 2), f"alphas must be an array [draws] or [draws, samples], got shape {list(shape)}")
+            require(shape[0] == draws, f"baselines has {draws} draws, alphas {shape[0]}: wanted one baseline for each of alphas")
 
     @property
     def points(self) -> int:
         return len(self.alphas) if self.alphas is not None else int(self.samples)
 
+    def rows(self, question: Question) -> Mapping[str, int]:
+        shape = np.shape(self.alphas)
+        return {"alphas": shape[1]} if len(shape) == 2 and shape[1] != 1 else {}
+
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         if self.alphas is not None:
             alphas = np.asarray(self.alphas, np.float64)
             alphas = alphas[:, None] if alphas.ndim == 1 else alphas
-            require(alphas.shape[1] == 1 or alphas.shape[1] > max(samples), f"alphas has {alphas.shape[1]} samples, the batch has more")
             drawn = {"alpha": alphas[steps.start : steps.stop, list(samples) if alphas.shape[1] > 1 else [0]]}
         else:
             drawn = {"alpha": np.array([[np.random.default_rng([self.seed, s, n, 0]).uniform() for n in samples] for s in steps])}
         for name in question.wrt:
-            references = np.asarray(array_for(self.baselines, name, "baselines"), np.float64)
-            if self.alphas is not None:
-                require(len(references) == self.points, f"baselines has {len(references)} draws, alphas {self.points}")
-                rows = references[steps.start : steps.stop]
-            else:
-                rows = references[[int(np.random.default_rng([self.seed, s, 1]).integers(len(references))) for s in steps]]
-            drawn["baseline:" + name] = rows
+            references = draws_for(self.baselines, name, "baselines", question.sample(name))
+            chosen = steps if self.alphas is not None else [int(np.random.default_rng([self.seed, s, 1]).integers(len(references))) for s in steps]
+            drawn["baseline:" + name] = references[chosen]
         return drawn
 
     def drawn(self, f: Point) -> dict[str, Var]:
         n = np.asarray(self.alphas).shape[1] if self.alphas is not None and np.ndim(self.alphas) == 2 else 1
-        x = next(iter(f.x.values()))
-        return {k: f.tape.constant(v, like=x) for k, v in self.draws(f.question, {}, range(self.points), range(n)).items()}
+        return typed(self.draws(f.question, {}, range(self.points), range(n)), f)
 
     def _baseline(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
-        axis = f.question.axis
-        return Tensors({n: v if axis(n) is None else op.Unsqueeze(v, [1 + axis(n)]) for n in f.x for v in [draw[f"baseline:{n}"]]})
+        return Tensors({n: for_all(draw[f"baseline:{n}"], f.question.axis(n)) for n in f.x})
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         alpha = Tensors({n: per_sample(draw["alpha"], x, f.question.axis(n)) for n, x in f.x.items()})

@@ -43,7 +43,7 @@ def test_plot_has_a_line_for_each_method(found):
 
 
 def test_long_parameters_have_labels_of_their_own():
-    baselines = [np.full((20, 6), v, np.float32) for v in (0, 1)]
+    baselines = [np.full((len(X), 6), v, np.float32) for v in (0, 1)]
     candidates = evaluate.search(LINEAR, X, {"integrated_gradients": {"baseline": baselines}}, "sparseness", target=0).candidates_
     assert len(candidates) == 2
 
@@ -54,7 +54,7 @@ def test_long_parameters_have_labels_of_their_own():
         ({}, "deletion_auc", "search needs a method or more"),
         ("gradient", "deletion_auc", "methods must be a dict"),
         ({"lrp": {"epsilon": 3}}, "deletion_auc", "the values to try of lrp"),
-        ({"smoothgrad": {"noise": [1]}, "gradient": {"samples": [3]}}, "deletion_auc", "unknown parameter of gradient 'samples'"),
+        ({"smoothgrad": {"noise_sigma": [1]}, "gradient": {"samples": [3]}}, "deletion_auc", "unknown parameter of gradient 'samples'"),
         ({"gradient": {}}, ["deletion_auc", "sparseness"], "search goes by one metric"),
     ],
 )
