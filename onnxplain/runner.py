@@ -85,6 +85,7 @@ class Runner:
         q = self.question
         feeds = feeds_of(q, inputs)
         n = batch_of(q, feeds)
+        self.require_rows(n)
         wanted, per_run = self._target(target, n, feeds), self.per_run(feeds)
         size = q.fixed or (n if q.shared else min(per_run, n))
         if q.shared and n != size:
@@ -103,6 +104,12 @@ class Runner:
         for start in range(0, batch.n, batch.size):
             rows = range(start, min(start + batch.size, batch.n))
             yield rows, self._part(batch.feeds, batch.target, rows, batch.size)
+
+    def require_rows(self, n: int) -> None:
+        """Refuse parameters with rows for other samples than the batch's."""
+        for what, rows in self.method.rows(self.question).items():
+            if rows != n:
+                raise InputError(f"{what} has {rows} samples, the batch has {n}")
 
     def per_run(self, feeds: Arrays) -> int:
         """How many points to run at once, each with all those that the inner method takes."""

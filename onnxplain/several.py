@@ -124,6 +124,8 @@ class Explainers:
     def _jointly(self, group: list[str], batches: Sequence[Batch], bar: Any) -> dict[str, list[Explanation]]:
         """Every target by every method of the group, part by part."""
         members = {label: self._runners[label] for label in group}
+        for r in members.values():
+            r.require_rows(batches[0].n)
         lead, count, weighted = members[group[0]], len(batches), batches[0].weighted
         key = (tuple(group), count, weighted)
         if key not in self._sessions:

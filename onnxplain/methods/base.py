@@ -181,6 +181,10 @@ class Method:
         """What the parameters say of some samples (and steps, for methods that average): arrays with the steps on axis 0."""
         return {}
 
+    def rows(self, question: Question) -> Mapping[str, int]:
+        """How many samples the parameters have rows for, by parameter: those that differ from sample to sample."""
+        return {}
+
     def scored(self, f: Point) -> Var:
         """The number of each sample that this method explains, [N]."""
         return f.score()

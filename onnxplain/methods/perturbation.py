@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from ..checks import array_for, numbers, require
 from ..errors import choose
 from ..graph import Graph, Node
-from ..question import RESHAPING, SOFTMAXES
-from ..tape import Var, op
+from ..question import RESHAPING, SOFTMAXES, Question
+from ..tape import Var, is_float, op
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method, Point, count_rows, own_rows
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -30,6 +30,14 @@ class Perturbation(Method):
     differentiates = False
 
     probability: bool = False
+
+    def rows(self, question: Question) -> Mapping[str, int]:
+        given = {what: getattr(self, what) for what in WANTED if hasattr(self, what)}
+        own = {what: own_rows(question, v, self.changed(question), what, WANTED[what]) for what, v in given.items()}
+        return {k: rows for what, arrays in own.items() for k, rows in count_rows(question, arrays, what).items()}
+
+    def moves(self, question: Question) -> Sequence[str]:
+        return self.changed(question)
 
     def scored(self, f: Point) -> Var:
         if not self.probability:
@@ -107,6 +115,9 @@ BASELINES: dict[str, Callable[[np.ndarray, list[int]], np.ndarray]] = {
     "mean": lambda x, axes: x.mean(tuple(axes), keepdims=True),
 }
 """Baselines made from the sample itself, along its spatial axes: blurred by a Gaussian whose deviation is a tenth of each axis, or its mean."""
+
+WANTED = {"baseline": f"numbers or one of {', '.join(BASELINES)}", "mask": "non-negative integers, the numbers of the groups"}
+"""What the parameters must be that may have a row for each sample."""
 
 
 def baseline_of(f: Probe, given: Any) -> Tensors:

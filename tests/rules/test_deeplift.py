@@ -168,5 +168,5 @@ def test_a_reference_for_each_sample_survives_a_split(batch_size, shape):
     apart = [onnxplain.explain(MLP, x[None], "deeplift", baseline=r[None], target=t).attribution for x, r, t in zip(X, references, TARGET)]
     np.testing.assert_allclose(got.attribution, np.concatenate(apart), atol=1e-5)
     assert np.abs(got.delta).max() < 1e-4
-    with pytest.raises(onnxplain.InputError, match="baseline for 'x' has 3 samples, the batch has more"):
+    with pytest.raises(onnxplain.InputError, match="baseline for 'x' has 3 samples, the batch has 4"):
         onnxplain.explain(MLP, X, "deeplift", baseline=references[:3], target=TARGET)
