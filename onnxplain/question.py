@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .backward import refuse
+from .checks import require, told
 from .errors import InputError, UnsupportedModelError, choose
 from .flow import Flow
 from .graph import Graph
@@ -35,7 +36,7 @@ class Question:
         default: Callable[[Graph, str], Sequence[str]] | None = None,
     ) -> Question:
         """Find the defaults, and refuse names that the model lacks; `default` finds what is attributed to where nobody says it."""
-        named = [wrt] if isinstance(wrt, str) else list(wrt or [])
+        named = names_of(wrt, "wrt")
         known = model.raw.types
         for name in (*named, *([output] if output else []), *keep):
             choose("tensor", name, known)
@@ -74,6 +75,13 @@ class Question:
             if not self.graph.types[name].is_float:
                 raise InputError(f"wrt {name!r} is {self.graph.types[name]}: wanted a float tensor; for token ids, the output of their embedding")
         refuse(self.flow.missing, "the backward sweep")
+
+    def require_apart(self, names: Sequence[str]) -> None:
+        """Refuse tensors to be given values all at once where one decides another's."""
+        for name in names:
+            behind = [n for n in names if n != name and n in self.graph.downstream([name])]
+            if behind:
+                raise InputError(f"{behind[0]!r} is computed from {name!r}, so the two cannot be changed at once: attribute to them apart, with wrt=")
 
     @cached_property
     def score(self) -> Type:
@@ -131,6 +139,12 @@ class Question:
     def fixed(self) -> int | None:
         """The batch size that the model is bound to, if it is."""
         return self.batch if isinstance(self.batch, int) else None
+
+
+def names_of(given: str | Sequence[str] | None, what: str) -> list[str]:
+    """The names of tensors that a parameter tells: one, several, or none."""
+    require(given is None or isinstance(given, Iterable), f"{what} must be the name of a tensor or a list of names, got {told(given)}")
+    return [given] if isinstance(given, str) else list(given if given is not None else [])
 
 
 def default_score(graph: Graph) -> str:

@@ -64,6 +64,7 @@ class Runner:
         question = Question.ask(model, output, method.where(wrt), keep=[*method.keep, *keep], default=method.attributed)
         if method.differentiates:
             question.require_vjps()
+        question.require_apart(method.moves(question))
         for line in method.warnings(question):
             warnings.warn(line, stacklevel=3)
         return cls(question, method, providers, batch_size)
@@ -159,6 +160,7 @@ class Runner:
 
     def probe(self, inputs: Any, target: Any) -> Probe:
         """What asks the model at changes of a whole batch."""
+        self.question.require_apart(self.method.changed(self.question))
         batch, part = self.at_once(inputs, target, "probe")
         return self._probe(part, range(batch.n), batch.per_run, tqdm(disable=True))[0]
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import cnn, draw, fixed, parse, sequence, time_major, tokens, two_inputs
 
 import onnxplain
-from onnxplain.question import Question
+from onnxplain.question import Question, names_of
 
 
 def ask(model, **options):
@@ -76,7 +76,22 @@ def test_a_tensor_that_no_sample_reaches_has_no_batch():
     np.testing.assert_allclose(got, [[draw(5, 3)[:, 0].sum(), 0, 0]] * 2, atol=1e-5)
 
 
+def test_tensors_of_which_one_decides_the_other():
+    q = ask(two_inputs(), wrt=["a", "b"])
+    q.require_apart(["a", "b", "rate"])
+    q.require_apart(["t", "b"])
+    with pytest.raises(onnxplain.InputError, match="'t' is computed from 'a', so the two cannot be changed at once"):
+        q.require_apart(["t", "b", "a"])
+
+
+@pytest.mark.parametrize(("given", "names"), [(None, []), ("x", ["x"]), (["x", "z"], ["x", "z"]), (("x",), ["x"]), ({"x": 1}.keys(), ["x"])])
+def test_names_of_tensors(given, names):
+    assert names_of(given, "wrt") == names
+
+
 def test_names_are_checked():
+    with pytest.raises(onnxplain.InputError, match="layer must be the name of a tensor or a list of names, got 5"):
+        names_of(5, "layer")
     for wrong in ({"wrt": "z"}, {"output": "z"}, {"wrt": ["x", "z"]}):
         with pytest.raises(onnxplain.InputError, match="unknown tensor 'z'"):
             ask(parse("g (float[N,3] x) => (float[N,3] y) { y = Exp(x) }"), **wrong)

@@ -239,6 +239,10 @@ class Method:
         """The tensors whose values a `Probe` changes."""
         return question.wrt
 
+    def moves(self, question: Question) -> Sequence[str]:
+        """The tensors that it gives other values, all at once."""
+        return []
+
     @property
     def params(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -324,6 +328,9 @@ class Average(Method):
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """The numbers of some steps for some samples: arrays with the steps on axis 0."""
         raise NotImplementedError
+
+    def moves(self, question: Question) -> Sequence[str]:
+        return question.wrt
 
     def drawn(self, f: Point) -> dict[str, Var]:
         """The numbers of all steps, for a saved explainer; the default takes those that need no sample."""

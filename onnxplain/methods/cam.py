@@ -273,8 +273,12 @@ class AblationCam(_Probed, name="ablation_cam"):
         Ask for the probability of the explained class instead of its score.
     """
 
+    def moves(self, question: Question) -> Sequence[str]:
+        one = len(question.wrt) == 1
+        require(one, f"ablation_cam takes one layer, got {', '.join(question.wrt)}: what is ablated in one would not reach the next")
+        return question.wrt
+
     def attribution(self, f: Probe) -> Tensors:
-        require(len(f.x) == 1, f"ablation_cam takes one layer, got {', '.join(f.x)}: what is ablated in one would not reach the next")
         ((name, a),) = f.x.items()
         axis = self.layout.channels(f.question, name)
         channels = np.arange(a.shape[axis])

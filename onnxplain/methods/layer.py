@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..checks import require
-from ..question import Question, default_wrt
+from ..question import Question, default_wrt, names_of
 from ..tape import Var, op
 from ..tensors import Tensors
 from .base import Method, Point, method, per_step
@@ -22,14 +22,10 @@ class Layered(Method):
     layer: str | Sequence[str] | None = None
 
     def where(self, wrt: str | Sequence[str] | None) -> str | Sequence[str] | None:
-        same = self.layer is None or wrt is None or names(self.layer) == names(wrt)
+        layer = names_of(self.layer, "layer")
+        same = self.layer is None or wrt is None or layer == names_of(wrt, "wrt")
         require(same, f"layer={self.layer!r} and wrt={wrt!r} are two names of what is attributed to: give one")
         return wrt if self.layer is None else self.layer
-
-
-def names(given: str | Sequence[str]) -> list[str]:
-    """One name or several as a list."""
-    return [given] if isinstance(given, str) else list(given)
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,9 @@ class _OnTheWay(Layered, Path):
 
     def draws(self, question: Question, shapes: Mapping[str, tuple[int, ...]], steps: range, samples: Sequence[int]) -> dict[str, np.ndarray]:
         return super().draws(replace(question, wrt=tuple(default_wrt(question.graph))), shapes, steps, samples)
+
+    def moves(self, question: Question) -> Sequence[str]:
+        return self.wrapped.moves(question)
 
     def point(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         return super().point(f.about(default_wrt(f.question.graph)), draw)
