@@ -17,7 +17,7 @@ from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays, batch_of, feeds_of
 from .files import write_model
-from .methods import Average, Method, Perturbation, method
+from .methods import Average, Method, method
 from .model import Model, load
 from .probe import Probe
 from .question import Question
@@ -83,7 +83,7 @@ class Explainer:
 
     @cached_property
     def _whole(self) -> Emitted:
-        if isinstance(self.method, Perturbation):
+        if not self.method.written:
             raise InputError(f"{self.method.name} asks the model many times, which no graph does: it cannot be written as a file; call explain")
         return self._runner.writer.whole(
             {
@@ -210,6 +210,8 @@ class Explainer:
         """
         if isinstance(self.method, Average):
             raise InputError(f"{self.method.name} averages many sweeps: trace its inner method")
+        if not self.method.written:
+            raise InputError(f"{self.method.name} asks the model by forward passes: there is no sweep to trace")
         batch, part = self._runner.at_once(inputs, target, "trace")
         got = self._runner.session("trace", batch.weighted).run(part)
         relevance = {k.removeprefix("relevance:"): v for k, v in got.items() if k.startswith("relevance:")}

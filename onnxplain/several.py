@@ -16,8 +16,9 @@ from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays
 from .files import write_model
-from .methods import Average, Method, Perturbation, method_of
+from .methods import Average, Method, method_of
 from .model import Model, load
+from .question import names_of
 from .runner import Batch, Runner
 from .session import Session
 from .tape import Emitted
@@ -55,7 +56,7 @@ class Explainers:
         self.source: Model = load(model, fuse=fuse)
         # One graph for all: every tensor that some method names survives in it.
         named = [(m.keep, m.where(wrt)) for m in chosen.values()]
-        keep = [t for kept, where in named for t in (*kept, *([where] if isinstance(where, str) else where or ()))]
+        keep = [t for kept, where in named for t in (*kept, *names_of(where, "wrt"))]
         self._runners: dict[str, Runner] = {}
         for label, m in chosen.items():
             self._runners[label] = Runner.bind(self.source, m, output, wrt, keep, providers, batch_size)
@@ -150,7 +151,7 @@ class Explainers:
     def _whole(self) -> Emitted:
         runners = list(self._runners.items())
         for label, r in runners:
-            if isinstance(r.method, Perturbation):
+            if not r.method.written:
                 raise InputError(f"{label}: {r.method.name} asks the model many times, which no graph does: leave it out of the file")
             if (r.question.output, id(r.question.graph)) != (runners[0][1].question.output, id(runners[0][1].question.graph)):
                 raise InputError(f"{label} needs the model in another form than {runners[0][0]}: save it by itself, with Explainer")
@@ -181,7 +182,7 @@ def _chosen(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, Method]:
 
 def _joins(r: Runner) -> bool:
     """Whether a method's one sweep can share a graph with others."""
-    return not isinstance(r.method, (Average, Perturbation)) and not r.question.shared
+    return r.method.written and not isinstance(r.method, Average) and not r.question.shared
 
 
 def _labelled(methods: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -216,6 +216,53 @@ CALLS = {
 }
 
 
+PARAMETERS = [
+    ("smoothgrad", {"noise_scale": "abc"}, "noise_scale must be a finite number, not negative, got 'abc'"),
+    ("smoothgrad", {"noise_scale": None}, "noise_scale must be .* got None"),
+    ("vargrad", {"noise_scale": np.inf}, "noise_scale must be .* got inf"),
+    ("vargrad", {"noise_sigma": "a"}, "noise_sigma must be .* got 'a'"),
+    ("smoothgrad", {"samples": 1.5}, "samples must be an integer of at least 1, got 1.5"),
+    ("smoothgrad", {"noise": 5}, r"noise has shape \[\]: wanted at least one draw, on axis 0"),
+    ("smoothgrad", {"noise": np.zeros((0, 2, 4))}, r"noise has shape \[0, 2, 4\]: wanted at least one draw"),
+    ("smoothgrad", {"noise": np.zeros((3, 2, 7))}, r"noise for 'x' has shape \[3, 2, 7\]: wanted \[draws, \?, 4\]"),
+    ("smoothgrad", {"noise": np.full((3, 2, 4), np.nan)}, "noise holds NaN or infinity"),
+    ("smoothgrad", {"noise": {}}, "noise is an empty dict"),
+    ("smoothgrad", {"inner_params": 5}, "inner_params must be a dict of the inner method's parameters, got 5"),
+    ("smoothgrad", {"inner": "occlusion", "inner_params": {"window": 1}}, "inner must be a method that a graph can hold; occlusion asks the model again"),
+    ("smoothgrad", {"inner": np.zeros(2)}, "unknown method"),
+    ("expected_gradients", {"baselines": X, "samples": 0}, "samples must be an integer of at least 1, got 0"),
+    ("expected_gradients", {"baselines": X, "samples": "a"}, "samples must be an integer of at least 1, got 'a'"),
+    ("expected_gradients", {"baselines": X, "samples": 1.5}, "samples must be an integer of at least 1, got 1.5"),
+    ("expected_gradients", {"baselines": 5}, r"baselines has shape \[\]: wanted at least one draw"),
+    ("expected_gradients", {"baselines": X[:0]}, r"baselines has shape \[0, 4\]: wanted at least one draw"),
+    ("expected_gradients", {"baselines": "black"}, "baselines must be an array of numbers, got 'black'"),
+    ("expected_gradients", {"baselines": X[:, :3]}, r"baselines for 'x' has shape \[2, 3\]: wanted \[draws, 4\]"),
+    ("expected_gradients", {"baselines": X, "alphas": 0.5}, r"alphas must be an array \[draws\] or \[draws, samples\], got shape \[\]"),
+    ("expected_gradients", {"baselines": X, "alphas": ["a", "b"]}, "alphas must be numbers, got"),
+    ("expected_gradients", {"baselines": X, "alphas": np.zeros((2, 1, 1))}, r"alphas must be an array .* got shape \[2, 1, 1\]"),
+    ("expected_gradients", {"baselines": X, "alphas": [0.5]}, "baselines has 2 draws, alphas 1: wanted one baseline for each"),
+    ("integrated_gradients", {"baseline": [1, [2]]}, "baseline for 'x' must be numbers"),
+    ("integrated_gradients", {"steps": True}, "steps must be an integer of at least 1, got True"),
+    ("deeplift", {"baseline": [1, [2]]}, "baseline for 'x' must be numbers"),
+    ("deepshap", {"background": 5}, r"background has shape \[\]: wanted at least one draw"),
+    ("deepshap", {"background": X[:0]}, r"background has shape \[0, 4\]: wanted at least one draw"),
+    ("deepshap", {"background": "abc"}, "background must be an array of numbers, got 'abc'"),
+    ("deepshap", {"background": X[:, :3]}, r"background for 'x' has shape \[2, 3\]: wanted \[draws, 4\]"),
+    ("deepshap", {"background": X[0]}, r"background for 'x' has shape \[4\]: wanted \[draws, 4\]"),
+    ("deepshap", {"background": X * np.nan}, "background holds NaN or infinity"),
+    ("gradient", {"wrt": 5}, "wrt must be the name of a tensor or a list of names, got 5"),
+    ("grad_cam", {"layer": 5}, "layer must be the name of a tensor or a list of names, got 5"),
+    ("conductance", {"layer": 5}, "layer must be the name of a tensor or a list of names, got 5"),
+    ("lrp", {"rules": 5}, "rules must be a list of rows, got 5"),
+    ("gradient", {"postprocess": np.zeros(2)}, "postprocess must be one of None, 'abs', 'square', got array"),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "words"), PARAMETERS, ids=[f"{m}-{','.join(p)}-{k}" for k, (m, p, _) in enumerate(PARAMETERS)])
+def test_parameters(method, params, words):
+    check(lambda: explain(method=method, **params)(None), InputError, words)
+
+
 @pytest.mark.parametrize(("call", "error", "words"), CALLS.values(), ids=CALLS.keys())
 def test_calls(call, error, words, tmp_path):
     check(lambda: call(tmp_path), error, words)

@@ -47,3 +47,8 @@ def test_the_first_node_that_breaks_is_named():
 def test_averages_have_no_single_sweep():
     with pytest.raises(onnxplain.InputError, match="averages many sweeps"):
         onnxplain.Explainer(MODEL, "smoothgrad").trace(X)
+
+
+def test_forward_passes_have_no_sweep():
+    with pytest.raises(onnxplain.InputError, match="occlusion asks the model by forward passes: there is no sweep to trace"):
+        onnxplain.Explainer(MODEL, "occlusion", window=1).trace(X)

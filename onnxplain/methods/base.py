@@ -83,6 +83,8 @@ class Point:
             require(self.weights is None, 'relevance="contrastive" compares one element with the others: give the target as an index')
             axis = self.question.axis(self.question.output)
             rest = [a for a in range(self.y.rank) if a != axis]
+            compared = any(self.y.shape[a] != 1 for a in rest)
+            require(compared, f'relevance="contrastive" compares one element with the others: {self.question.output!r} has one a sample, {self.y.type}')
             score, others = op.ReduceSum(self.y * self.chosen, rest, keepdims=1), 1 - self.chosen
             return score * (self.chosen - others / op.ReduceSum(others, rest, keepdims=1))
         seed = self.chosen if relevance == "one_hot" else self.chosen * self.y
@@ -222,6 +224,11 @@ class Method:
         raise InputError(f"{self.name} learns nothing from data")
 
     @property
+    def written(self) -> bool:
+        """Whether a graph can hold it: it is one formula, not questions to the model, one after the other."""
+        return type(self).explanation is not Method.explanation
+
+    @property
     def keep(self) -> list[str]:
         """Tensors that the parameters name."""
         return []
@@ -295,7 +302,10 @@ class Average(Method):
     @cached_property
     def wrapped(self) -> Method:
         """The inner method."""
-        return method_of(self.inner, self.inner_params or {}, what="inner")
+        kind_fits(self.inner_params, (Mapping, type(None)), "inner_params", "a dict of the inner method's parameters")
+        found = method_of(self.inner, self.inner_params, what="inner")
+        require(found.written, f"inner must be a method that a graph can hold; {found.name} asks the model again and again")
+        return found
 
     @property
     def whole(self) -> dict[str, Any]:
