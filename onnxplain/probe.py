@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .feeds import Arrays
+from .methods.perturbation import spatial_axes
 from .question import Question
 from .session import Session
 from .tensors import Tensors
@@ -47,6 +48,10 @@ class Probe:
         if 0 < len(self.question.shared) < len(self.x):
             own = next(n for n in self.x if n not in self.question.shared)
             raise InputError(f"{self.question.shared[0]!r} is shared by the batch, {own!r} is not: attribute to them apart, with wrt=")
+
+    def places(self, name: str) -> list[int]:
+        """The axes of a tensor that places lie along, all but the batch's and the channels'."""
+        return spatial_axes(self.x[name], self.question.axis(name), inside=name not in self.question.graph.inputs)
 
     @property
     def inputs(self) -> Arrays:

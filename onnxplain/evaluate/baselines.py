@@ -13,7 +13,6 @@ from ..checks import seed_fits
 from ..methods import Perturbation
 from ..probe import Probe
 from ..tensors import Tensors
-from .case import places_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Sobel(Perturbation):
     name: ClassVar[str] = "sobel"
 
     def attribution(self, f: Probe) -> Tensors:
-        return Tensors({n: self._edges(x.astype(np.float64), places_of(f, n)) for n, x in f.x.items()})
+        return Tensors({n: self._edges(x.astype(np.float64), f.places(n)) for n, x in f.x.items()})
 
     def _edges(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         squares = np.zeros_like(x)
@@ -71,7 +70,7 @@ class Laplacian(Perturbation):
     name: ClassVar[str] = "laplacian"
 
     def attribution(self, f: Probe) -> Tensors:
-        return Tensors({n: np.abs(self._bend(x.astype(np.float64), places_of(f, n))) for n, x in f.x.items()})
+        return Tensors({n: np.abs(self._bend(x.astype(np.float64), f.places(n))) for n, x in f.x.items()})
 
     def _bend(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         return sum((_filtered(x, [1, -2, 1], a) for a in axes), np.zeros_like(x))

@@ -11,19 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..methods.perturbation import spatial_axes
 from ..probe import Probe, joined
+from ..tape import is_float
 from ..tensors import Tensors
 from .fills import fills_of
-
-
-def places_of(f: Probe, name: str) -> list[int]:
-    """The axes of a tensor that places lie along, all but the batch's and the channels'. A token's embedding is one place."""
-    x, axis = f.x[name], f.question.axis(name)
-    own = [a for a in range(x.ndim) if a != axis]
-    if len(own) == 2 and name not in f.question.graph.inputs:
-        return own[:1]
-    return spatial_axes(x, axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +72,7 @@ class Case:
     def places(self, name: str) -> tuple[int, ...]:
         """The axes of [N, *inner] that places lie along."""
         axis = self.probe.question.axis(name)
-        return tuple(a + (axis is None or a < axis) for a in places_of(self.probe, name))
+        return tuple(a + (axis is None or a < axis) for a in self.probe.places(name))
 
     def channels(self, name: str) -> tuple[int, ...]:
         """The other axes of [N, *inner]; they are replaced as a whole."""
@@ -159,7 +150,7 @@ def _fitted(a: np.ndarray, x: np.ndarray, channels: tuple[int, ...], name: str) 
 
 def extent(x: np.ndarray, name: str) -> np.ndarray:
     """max − min of each sample, [N, 1, …]: what noise is relative to."""
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise InputError(f"noise needs floats, {name!r} has dtype {x.dtype}: measure at embeddings, with wrt=, or by another metric")
     axes = tuple(range(1, x.ndim))
     return x.max(axes, keepdims=True) - x.min(axes, keepdims=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ..checks import array_for, require
 from ..errors import choose
 from ..methods.perturbation import BASELINES, baseline_of
+from ..tape import is_float
 
 if TYPE_CHECKING:
     from .case import Case
@@ -68,7 +69,7 @@ def fills_of(case: Case, given: Any) -> dict[str, Fill]:
     for name, fill in each.items():
         if isinstance(fill, str):
             choose("fill", fill, FILLS)
-            require(case.x[name].dtype.kind == "f", f"fill {fill!r} needs floats, {name!r} has dtype {case.x[name].dtype}: give a number")
+            require(is_float(case.x[name].dtype), f"fill {fill!r} needs floats, {name!r} has dtype {case.x[name].dtype}: give a number")
     made = {n: isinstance(fill, str) and fill in MADE for n, fill in each.items()}
     values = baseline_of(case.probe, {n: 0.0 if made[n] else fill for n, fill in each.items()})
     return {n: MADE[each[n]](case, n) if made[n] else _constant(case.first(values[n], n)) for n in case.x}

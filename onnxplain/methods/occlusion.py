@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import array_for, one_of, require
+from ..checks import array_for, is_list, is_whole, one_of, require, told
 from ..tensors import Tensors
-from .perturbation import Perturbation, baseline_of, placed, spatial_axes
+from .perturbation import Perturbation, baseline_of, placed
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -29,15 +29,15 @@ class Windows:
     """For each axis that it slides along, which of its positions covers which elements: [positions, extent] of ones and zeros."""
 
     @classmethod
-    def over(cls, x: np.ndarray, axis: int | None, window: Any, stride: Any) -> Windows:
-        """By the parameters of occlusion."""
+    def over(cls, x: np.ndarray, axis: int | None, places: Sequence[int], window: Any, stride: Any) -> Windows:
+        """By the parameters of occlusion; `places` are the spatial axes."""
         window = extents(window, "window")
         stride = window if stride is None else extents(stride, "stride")
-        own, spatial = [a for a in range(x.ndim) if a != axis], spatial_axes(x, axis)
+        own = [a for a in range(x.ndim) if a != axis]
         stride = stride * len(window) if len(stride) == 1 else stride
         fits = len(window) == len(stride) <= len(own)
         require(fits, f"window {window} and stride {stride} must have the same number of axes, at most {len(own)} for a tensor of shape {list(x.shape)}")
-        axes = spatial if len(spatial) == len(window) else own[-len(window) :]
+        axes = places if len(places) == len(window) else own[-len(window) :]
         return cls(x.shape, axis, {a: _cover(x.shape[a], w, s) for a, w, s in zip(axes, window, stride)})
 
     @cached_property
@@ -75,10 +75,10 @@ def _cover(extent: int, window: int, stride: int) -> np.ndarray:
     return ((starts <= places) & (places < starts + window)).astype(np.float32)
 
 
-def extents(value: int | Sequence[int], what: str) -> tuple[int, ...]:
+def extents(value: Any, what: str) -> tuple[int, ...]:
     """A window or stride as positive integers."""
-    given = tuple(value) if isinstance(value, Iterable) else (value,)
-    require(bool(given) and all(isinstance(v, (int, np.integer)) and v >= 1 for v in given), f"{what} must be positive integers, got {value!r}")
+    given = tuple(value) if is_list(value) else (value,)
+    require(bool(given) and all(is_whole(v) and v >= 1 for v in given), f"{what} must be positive integers, got {told(value)}")
     return tuple(int(v) for v in given)
 
 
@@ -116,7 +116,7 @@ class Occlusion(Perturbation, name="occlusion"):
 
     def _one(self, f: Probe, name: str, baseline: Mapping[str, np.ndarray]) -> np.ndarray:
         given = (array_for(v, name, what) for v, what in ((self.window, "window"), (self.stride, "stride")))
-        windows, keep = Windows.over(f.x[name], f.question.axis(name), *given), self.mode == "keep"
+        windows, keep = Windows.over(f.x[name], f.question.axis(name), f.places(name), *given), self.mode == "keep"
 
         def masks(steps: range) -> dict[str, np.ndarray]:
             others = {n: np.ones([len(steps), *[1] * v.ndim]) for n, v in f.x.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import array_for, numbers, require
+from ..checks import array_for, finite, require, told
 from ..errors import choose
 from ..graph import Graph, Node
 from ..question import RESHAPING, SOFTMAXES, Question
@@ -88,14 +88,16 @@ def _squashed(graph: Graph, name: str) -> Node | None:
 # ---- what stands in the place of what is taken away ----
 
 
-def spatial_axes(x: np.ndarray, axis: int | None) -> list[int]:
+def spatial_axes(x: np.ndarray, axis: int | None, inside: bool = False) -> list[int]:
     """The axes of a sample that positions lie along, all but its channels.
 
     Of three axes or more the channels are the last one if it looks like colours and the others do not, else the first; of two axes the
-    shorter one, none where they are alike.
+    shorter one, none where they are alike. Two axes of a tensor `inside` the model are places, such as tokens, and their channels.
     """
     own = [a for a in range(x.ndim) if a != axis]
     extents = [x.shape[a] for a in own]
+    if len(own) == 2 and inside:
+        return own[:1]
     if len(own) < 2 or (len(own) == 2 and extents[0] == extents[1]):
         return own
     if len(own) == 2:
@@ -133,11 +135,12 @@ def baseline_for(f: Probe, name: str, given: Any) -> np.ndarray:
     x = f.x[name]
     if isinstance(given, str):
         made = BASELINES[choose("baseline", given, BASELINES)]
-        require(x.dtype.kind == "f", f"baseline {given!r} needs floats, {name!r} has dtype {x.dtype}: give a number")
-        return made(x, spatial_axes(x, f.question.axis(name)))
-    array = numbers(given, f"baseline for {name!r}", f"numbers or one of {', '.join(BASELINES)}").astype(np.float64)
-    require(bool(np.isfinite(array).all()), f"baseline for {name!r} holds NaN or infinity")
-    return fitting(f, name, array, "baseline").astype(x.dtype)
+        require(is_float(x.dtype), f"baseline {given!r} needs floats, {name!r} has dtype {x.dtype}: give a number")
+        return made(x.astype(np.result_type(x.dtype, np.float32)), f.places(name)).astype(x.dtype)  # filters know no 16 bits
+    array = finite(given, f"baseline for {name!r}", WANTED["baseline"])
+    exact = array.astype(x.dtype)
+    require(is_float(x.dtype) or np.array_equal(exact, array), f"baseline for {name!r} must be values of {x.dtype}, got {told(given)}")
+    return fitting(f, name, exact, "baseline")
 
 
 def fitting(f: Probe, name: str, array: np.ndarray, what: str) -> np.ndarray:

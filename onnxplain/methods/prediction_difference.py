@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import count_fits, one_of, require, seed_fits
+from ..checks import count_fits, kind_fits, one_of, require, seed_fits
 from ..question import Question
 from ..tensors import Tensors
 from .base import Method
 from .occlusion import Windows
 from .patches import Blocks, Patches
-from .perturbation import Perturbation
+from .perturbation import Perturbation, spatial_axes
 
 if TYPE_CHECKING:
     from ..probe import Probe
@@ -65,6 +65,7 @@ class PredictionDifference(Perturbation, name="prediction_difference"):
         count_fits(self.padding, "padding", least=0)
         require(self.probability, "prediction_difference compares probabilities: probability=False has no odds")
         seed_fits(self.seed)
+        kind_fits(self.patches, (Patches, type(None)), "patches", "what fit(X) learned, or None")
 
     def fit(self, question: Question, batches: Iterable[Mapping[str, np.ndarray]], providers: Sequence[Any] | None) -> Method:
         name, axis = question.wrt[0], question.axis(question.wrt[0])
@@ -74,7 +75,7 @@ class PredictionDifference(Perturbation, name="prediction_difference"):
         return replace(self, patches=Patches.of(data, lambda x: self._blocks(x, axis), self.blocks, self.samples, self.seed))
 
     def _blocks(self, x: np.ndarray, axis: int | None) -> Blocks:
-        return Blocks(Windows.over(x, axis, self.window, self.stride), self.padding)
+        return Blocks(Windows.over(x, axis, spatial_axes(x, axis), self.window, self.stride), self.padding)
 
     def attribution(self, f: Probe) -> Tensors:
         (name, x), *_ = f.x.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import array_for, count_fits, is_real, positive_if_given, require, seed_fits
+from ..checks import array_for, count_fits, is_list, is_real, positive_if_given, require, seed_fits
 from ..tensors import Tensors
-from .perturbation import Perturbation, baseline_of, placed, settled, spatial_axes
+from .perturbation import Perturbation, baseline_of, placed, settled
 from .places import reading
 
 if TYPE_CHECKING:
@@ -77,10 +76,11 @@ class Rise(Perturbation, name="rise"):
         return Tensors({n: placed(s / count, f.x[n].shape, f.question.axis(n), draws[n].axes) for n, s in sums.items()})
 
     def _draws(self, f: Probe, name: str, index: int) -> _Draws:
-        x, axis = f.x[name], f.question.axis(name)
-        axes = spatial_axes(x, axis)
+        x = f.x[name]
+        axes = f.places(name)
+        require(bool(axes), f"rise lays masks along a sample's axes; {name!r} holds one number a sample: take feature_ablation")
         cells = array_for(self.cells, name, "cells")
-        cells = list(cells) if isinstance(cells, Sequence | np.ndarray) else [cells] * len(axes)
+        cells = list(cells) if is_list(cells) else [cells] * len(axes)
         require(len(cells) == len(axes), f"cells must be one number, or one for each of {len(axes)} axes of {name!r}; got {cells}")
         for c in cells:
             count_fits(c, "cells")

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import array_for, by_tensor, count_fits, numbers, require
+from ..checks import array_for, by_tensor, count_fits, is_list, is_whole, numbers, require
 from ..errors import InputError, choose
+from ..tape import is_float
 from ..tensors import Tensors
-from .perturbation import baseline_for, fitting, spatial_axes
+from .perturbation import WANTED, baseline_for, fitting
 
 if TYPE_CHECKING:
     from ..probe import Probe
 
 
-# ---- segmentations by name: from a tensor and its batch axis to ids that broadcast to it ----
+# ---- segmentations by name: from a tensor, its batch axis and the axes of its places to ids that broadcast to it ----
 
 
 def _shaped(ids: np.ndarray, x: np.ndarray, axes: list[int]) -> np.ndarray:
@@ -25,51 +26,55 @@ def _shaped(ids: np.ndarray, x: np.ndarray, axes: list[int]) -> np.ndarray:
     return ids.reshape([d if a in axes else 1 for a, d in enumerate(x.shape)])
 
 
-def _elements(x: np.ndarray, axis: int | None) -> np.ndarray:
+def _own(x: np.ndarray, axis: int | None) -> list[int]:
+    """The axes of a sample."""
+    own = [a for a in range(x.ndim) if a != axis]
+    require(bool(own), f"a tensor of shape {list(x.shape)} holds one number a sample: there is nothing to group, leave mask= out")
+    return own
+
+
+def _elements(x: np.ndarray, axis: int | None, places: list[int]) -> np.ndarray:
     shape = [1 if a == axis else d for a, d in enumerate(x.shape)]
     return np.arange(np.prod(shape, dtype=int)).reshape(shape)
 
 
-def _grid(x: np.ndarray, axis: int | None, cells: Any = 7) -> np.ndarray:
-    axes = spatial_axes(x, axis)
-    counts = list(cells) if np.ndim(cells) else [cells] * len(axes)
-    fits = len(counts) == len(axes) and all(isinstance(c, (int, np.integer)) and c >= 1 for c in counts)
-    require(fits, f"cells={cells!r} of a grid must be a positive integer, or one for each of {len(axes)} axes")
+def _grid(x: np.ndarray, axis: int | None, places: list[int], cells: Any = 7) -> np.ndarray:
+    counts = list(cells) if is_list(cells) else [cells] * len(places)
+    fits = len(counts) == len(places) and all(is_whole(c) and c >= 1 for c in counts)
+    require(fits, f"cells={cells!r} of a grid must be a positive integer, or one for each of {len(places)} axes")
     ids = np.zeros([1] * x.ndim, int)
-    for a, c in zip(axes, counts):
+    for a, c in zip(places, counts):
         ids = ids * c + _shaped(np.arange(x.shape[a]) * min(c, x.shape[a]) // x.shape[a], x, [a])
     return ids
 
 
-def _channels(x: np.ndarray, axis: int | None) -> np.ndarray:
-    axes = [a for a in range(x.ndim) if a != axis and a not in spatial_axes(x, axis)]
+def _channels(x: np.ndarray, axis: int | None, places: list[int]) -> np.ndarray:
+    axes = [a for a in _own(x, axis) if a not in places]
     require(bool(axes), f"a tensor of shape {list(x.shape)} has no channels: give the groups as an array")
     return _shaped(np.arange(x.shape[axes[0]]), x, axes)
 
 
-def _tokens(x: np.ndarray, axis: int | None) -> np.ndarray:
-    first = next(a for a in range(x.ndim) if a != axis)
+def _tokens(x: np.ndarray, axis: int | None, places: list[int]) -> np.ndarray:
+    first = _own(x, axis)[0]
     return _shaped(np.arange(x.shape[first]), x, [first])
 
 
-def _time(x: np.ndarray, axis: int | None, pieces: int = 10) -> np.ndarray:
+def _time(x: np.ndarray, axis: int | None, places: list[int], pieces: int = 10) -> np.ndarray:
     count_fits(pieces, "pieces")
-    own = [a for a in range(x.ndim) if a != axis]
-    longest = max(own, key=lambda a: x.shape[a])
+    longest = max(_own(x, axis), key=lambda a: x.shape[a])
     return _shaped(np.arange(x.shape[longest]) * min(pieces, x.shape[longest]) // x.shape[longest], x, [longest])
 
 
 def _superpixels(name: str, **defaults: Any) -> Callable[..., np.ndarray]:
     """A segmentation of scikit-image, for each picture by itself, its values stretched to 0 … 1; what has no three channels is taken as gray."""
 
-    def segmented(x: np.ndarray, axis: int | None, **options: Any) -> np.ndarray:
+    def segmented(x: np.ndarray, axis: int | None, places: list[int], **options: Any) -> np.ndarray:
         from skimage import segmentation
 
-        axes = spatial_axes(x, axis)
-        require(len(axes) == 2, f"superpixels need pictures, samples with height, width and channels; got a tensor of shape {list(x.shape)}")
-        order = [*([] if axis is None else [axis]), *axes]
+        require(len(places) == 2, f"superpixels need pictures, samples with height, width and channels; got a tensor of shape {list(x.shape)}")
+        order = [*([] if axis is None else [axis]), *places]
         last = np.transpose(x, [*order, *(a for a in range(x.ndim) if a not in order)]).astype(np.float64)
-        pictures = last.reshape(-1, *(x.shape[a] for a in axes), last.shape[-1] if x.ndim > len(order) else 1)
+        pictures = last.reshape(-1, *(x.shape[a] for a in places), last.shape[-1] if x.ndim > len(order) else 1)
         low, high = pictures.min((1, 2, 3), keepdims=True), pictures.max((1, 2, 3), keepdims=True)
         pictures = (pictures - low) / np.where(high > low, high - low, 1)
         pictures = pictures if pictures.shape[-1] == 3 else pictures.mean(-1, keepdims=True).repeat(3, -1)
@@ -123,7 +128,7 @@ class Game:
 
         def stands_in(x: np.ndarray, name: str) -> np.ndarray:
             given = array_for(baseline, name, "baseline")
-            if isinstance(given, str) and given == "segments" and x.dtype.kind == "f":
+            if isinstance(given, str) and given == "segments" and is_float(x.dtype):
                 return _means(x, ids[name], f.question.axis(name))
             return baseline_for(f, name, given)
 
@@ -206,20 +211,20 @@ def _ids(f: Probe, name: str, mask: Any) -> tuple[np.ndarray, bool]:
         require("by" in options, f'mask={mask!r} lacks the key "by", the segmentation\'s name')
         segment = SEGMENTATIONS[choose("segmentation", str(options.pop("by")), SEGMENTATIONS)]
         try:
-            return segment(x, axis, **options), True
+            return segment(x, axis, f.places(name), **options), True
         except InputError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise InputError(f"mask={mask!r}: {error}") from None
-    array = numbers(mask, f"mask for {name!r}", "non-negative integers, the numbers of the groups")
-    require(array.dtype.kind in "iu" and (array.size > 0) and array.min() >= 0, f"mask for {name!r} must hold non-negative integers, the numbers of the groups")
+    array = numbers(mask, f"mask for {name!r}", WANTED["mask"])
+    require(array.dtype.kind in "iu" and (array.size > 0) and array.min() >= 0, f"mask for {name!r} must hold {WANTED['mask']}")
     return fitting(f, name, array, "mask").astype(np.int64), False
 
 
 def coalitions_of(given: Any, features: int) -> np.ndarray:
     """The parameter `coalitions`, checked: float64 [S, features]."""
     z = numbers(given, "coalitions", f"zeros and ones [S, {features}]").astype(np.float64)
-    fits = z.ndim == 2 and z.shape[1] == features and bool(np.isin(z, (0, 1)).all())
+    fits = z.ndim == 2 and len(z) > 0 and z.shape[1] == features and bool(np.isin(z, (0, 1)).all())
     require(fits, f"coalitions must be zeros and ones [S, {features}], one column a feature; got shape {list(z.shape)}")
     return z
 
@@ -228,5 +233,5 @@ def _means(x: np.ndarray, ids: np.ndarray, axis: int | None) -> np.ndarray:
     """The mean of each feature's elements: of each sample's, and along axes that the features do not tell apart of each place's."""
     apart = [d if ids.shape[a] == 1 or a == axis else 1 for a, d in enumerate(x.shape)]
     places = np.arange(np.prod(apart)).reshape(apart) * (ids.max() + 1) + ids
-    sums, counts = np.bincount(places.ravel(), x.ravel()), np.bincount(places.ravel())
+    sums, counts = np.bincount(places.ravel(), x.ravel().astype(np.float64)), np.bincount(places.ravel())
     return (sums / np.maximum(counts, 1)).astype(x.dtype)[places]

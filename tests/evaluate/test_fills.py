@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import draw
+from helpers import draw, parse
 
 from onnxplain import evaluate
 from onnxplain.evaluate.case import Units
+from onnxplain.evaluate.fills import FILLS
 from onnxplain.evaluate.study import Study
 from onnxplain.model import load
 from onnxplain.tensors import Tensors
@@ -90,6 +91,13 @@ def test_sums_over_units():
     np.testing.assert_allclose(
         units.sums(Tensors({"x": IMAGES.sum(1)})), [[i[:, r : r + 2, k : k + 3].sum() for r in (0, 2) for k in (0, 3)] for i in IMAGES], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("fill", [*FILLS, 0.5])
+def test_fills_in_16_bits(fill):
+    model = parse("g (float16[N,1,4,6] x) => (float16[N,1] y) { y = ReduceSum<keepdims=0>(x, axes) }", axes=np.array([2, 3]))
+    (row,) = evaluate.compare(model, draw(1, 1, 4, 6), "magnitude", {"deletion_auc": {"fill": fill}})
+    assert np.isfinite(row["value"])
 
 
 def test_fills_have_names():

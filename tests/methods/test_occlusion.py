@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import cnn, draw, fixed, mlp, time_major, tokens, two_inputs
+from helpers import cnn, draw, fixed, mlp, parse, time_major, tokens, two_inputs
 
 import onnxplain
 from onnxplain import InputError
@@ -66,9 +66,9 @@ def test_a_window_that_leaves_gaps():
 def test_windows_over_channels_last_and_rows():
     from onnxplain.methods.occlusion import Windows
 
-    assert list(Windows.over(np.zeros((2, 8, 8, 3)), 0, (2, 2), None).cover) == [1, 2]
-    assert list(Windows.over(np.zeros((2, 8, 8, 3)), 0, 2, None).cover) == [3]
-    assert list(Windows.over(np.zeros((8, 2, 3)), 1, 2, None).cover) == [0]
+    assert list(Windows.over(np.zeros((2, 8, 8, 3)), 0, [1, 2], (2, 2), None).cover) == [1, 2]
+    assert list(Windows.over(np.zeros((2, 8, 8, 3)), 0, [1, 2], 2, None).cover) == [3]
+    assert list(Windows.over(np.zeros((8, 2, 3)), 1, [0], 2, None).cover) == [0]
 
 
 def test_the_batch_on_another_axis():
@@ -108,6 +108,14 @@ def test_a_tensor_inside_and_token_ids():
     vectors = table[ids]
     score = lambda e: (np.tanh(e).mean(1) @ w)[:, 1]
     np.testing.assert_allclose(embedded, slid(score, vectors, (1, 2), (2, 3), (2, 3)), atol=1e-6)
+
+
+def test_a_window_over_few_tokens():
+    """It slides over them, not over the larger extent of their vectors."""
+    ids, table, w = np.array([[1, 5, 2]]), draw(10, 8, seed=80), draw(8, 2, seed=81)
+    text = "g (int64[N,S] ids) => (float[N,2] y) { e = Gather(table, ids)\n t = Tanh(e)\n m = ReduceSum<keepdims=0>(t, axes)\n y = Gemm(m, w) }"
+    got = onnxplain.explain(parse(text, table=table, w=w, axes=np.array([1])), ids, "occlusion", window=1, target=1).attribution
+    np.testing.assert_allclose(got[0], np.broadcast_to(np.tanh(table[ids[0]]) @ w[:, 1:], (3, 8)), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_baselines_made_from_the_sample():
         ("blurr", "did you mean 'blur'"),
         (np.nan, "NaN"),
         (np.ones((2, 2, 5, 5)), "2 samples"),
+        (np.ones((4, 2, 5, 5)), "4 samples, the batch has 3"),
         (np.ones(4), "broadcast"),
         ([[1], [1, 2]], "numbers"),
         ({"z": 0}, "'x'"),
@@ -54,6 +55,35 @@ def test_wrong_baselines(baseline, word):
 def test_token_ids_have_no_mean():
     with pytest.raises(InputError, match="floats"):
         onnxplain.explain(tokens(), np.array([[1, 2, 3]]), "feature_ablation", wrt="ids", baseline="mean")
+
+
+@pytest.mark.parametrize("value", [0.7, -1.5, [0, 0.5], -1])
+def test_integers_are_not_rounded(value):
+    model = parse("g (uint8[N,2] x) => (float[N,2] y) { f = Cast<to=1>(x)\n y = MatMul(f, w) }", w=np.eye(2, dtype=np.float32))
+    explained = lambda baseline: onnxplain.explain(model, np.array([[3, 4]]), "occlusion", wrt="x", window=1, target=0, baseline=baseline).attribution
+    np.testing.assert_array_equal(explained(1.0), [[2, 0]])
+    with pytest.raises(InputError, match="baseline for 'x' must be values of uint8, got"):
+        explained(value)
+
+
+@pytest.mark.parametrize("to", [10, 16])
+def test_baselines_made_from_a_sample_in_16_bits(to):
+    model = parse(
+        f"g (float[N,2,8] x) => (float[N,8] y) {{ h = Cast<to={to}>(x)\n c = Cast<to=1>(h)\n y = ReduceSum<keepdims=0>(c, axes) }}", axes=np.array([1])
+    )
+    x = draw(2, 2, 8)
+    f, wide = (Explainer(model, "gradient", wrt=wrt).probe(x) for wrt in ("h", "c"))
+    for baseline in ("mean", "blur"):
+        got = baseline_of(f, baseline)["h"]
+        assert got.dtype == f.x["h"].dtype
+        np.testing.assert_allclose(got.astype(np.float32), baseline_of(wide, baseline)["c"], atol=0.02)
+    onnxplain.explain(model, x, "feature_ablation", wrt="h", mask="channels", baseline="segments")
+
+
+def test_one_rule_for_places_inside():
+    f = Explainer(sequence().model, "gradient", wrt="h").probe(sequence().x[:, :2])
+    assert f.places("h") == [1]
+    assert Explainer(sequence().model, "gradient").probe(sequence().x[:, :2]).places("x") == [2]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +102,14 @@ def test_token_ids_have_no_mean():
 )
 def test_where_positions_lie(shape, axis, spatial):
     assert spatial_axes(np.zeros(shape), axis) == spatial
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "spatial"),
+    [((2, 4, 50), 0, [1]), ((2, 50, 4), 0, [1]), ((2, 28, 28), 0, [1]), ((5, 2, 16), 1, [0]), ((2, 3, 8, 8), 0, [2, 3]), ((2, 9), 0, [1])],
+)
+def test_where_positions_lie_inside_the_model(shape, axis, spatial):
+    assert spatial_axes(np.zeros(shape), axis, inside=True) == spatial
 
 
 # ---- probabilities ----

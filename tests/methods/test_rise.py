@@ -130,8 +130,15 @@ def test_memory_is_bounded():
         ({"cells": 0}, "cells"),
         ({"cells": (2, 2, 2)}, "cells"),
         ({"samples": 0}, "samples"),
+        ({"samples": True}, "samples must be an integer of at least 1, got True"),
+        ({"density": np.nan}, "density"),
     ],
 )
 def test_wrong_parameters(params, word):
     with pytest.raises(InputError, match=word):
         onnxplain.explain(cnn().model, cnn().x, "rise", **params)
+
+
+def test_one_number_a_sample_has_no_places():
+    with pytest.raises(InputError, match="'x' holds one number a sample"):
+        onnxplain.explain(parse("g (float[N] x) => (float[N] y) { y = Exp(x) }"), np.ones(2, np.float32), "rise")

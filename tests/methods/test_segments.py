@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import cnn, draw, mlp, time_major, tokens, two_inputs
+from helpers import cnn, draw, mlp, parse, time_major, tokens, two_inputs
 
 import onnxplain
 from onnxplain import Explainer, InputError
+from onnxplain.methods.perturbation import spatial_axes
 from onnxplain.methods.segments import SEGMENTATIONS, Game
 
 
@@ -16,7 +17,7 @@ def game(model, feeds, mask, baseline=0.0, **options):
 
 
 def shape_ids(name, shape, axis=0, **options):
-    return SEGMENTATIONS[name](np.zeros(shape), axis, **options)
+    return SEGMENTATIONS[name](np.zeros(shape), axis, spatial_axes(np.zeros(shape), axis), **options)
 
 
 def test_segments_by_name():
@@ -42,7 +43,8 @@ def test_superpixels_follow_the_picture(name, layout, channels):
     for n, edge in enumerate((8, 16)):
         x[n, :, :, edge:] += 1
     options = {"scale": 1, "min_size": 5} if name == "felzenszwalb" else {"max_dist": 6} if name == "quickshift" else {"n_segments": 9}
-    ids = SEGMENTATIONS[name](x.transpose(layout), layout.index(0), **options)
+    moved, axis = x.transpose(layout), layout.index(0)
+    ids = SEGMENTATIONS[name](moved, axis, spatial_axes(moved, axis), **options)
     ids = ids.transpose(np.argsort(layout))[:, 0]
     assert ids.shape == (2, 24, 24)
     for n, edge in enumerate((8, 16)):
@@ -104,11 +106,34 @@ def test_the_mean_of_each_segment():
         (np.array([0, -1, 2]), "non-negative"),
         (np.array([0, 1]), "broadcast"),
         (np.zeros((2, 3), int), "2 samples"),
+        (np.zeros((9, 3), int), "9 samples"),
     ],
 )
 def test_wrong_masks(mask, word):
     with pytest.raises(InputError, match=word):
         onnxplain.explain(mlp().model, mlp().x, "feature_ablation", mask=mask)
+
+
+def test_wrong_superpixels():
+    with pytest.raises(InputError, match=r"n_segments.*division by zero"):
+        onnxplain.explain(cnn().model, cnn().x, "feature_ablation", mask={"by": "slic", "n_segments": 0})
+
+
+@pytest.mark.parametrize("mask", ["tokens", "time", "channels"])
+def test_one_number_a_sample_has_no_groups(mask):
+    model = parse("g (float[N] x) => (float[N] y) { y = Exp(x) }")
+    np.testing.assert_allclose(onnxplain.explain(model, np.ones(2, np.float32), "feature_ablation").attribution, [np.e - 1] * 2, rtol=1e-6)
+    with pytest.raises(InputError, match=r"a tensor of shape \[2\] holds one number a sample"):
+        onnxplain.explain(model, np.ones(2, np.float32), "feature_ablation", mask=mask)
+
+
+@pytest.mark.parametrize("mask", ["tokens", {"by": "grid", "cells": 5}])
+def test_few_tokens_are_places_all_the_same(mask):
+    """Of embeddings [N, T, E] in the model tokens are the places, however few there are."""
+    ids, table, w = np.array([[1, 5, 2, 7, 3]]), draw(10, 16, seed=80), draw(16, 2, seed=81)
+    text = "g (int64[N,S] ids) => (float[N,2] y) { e = Gather(table, ids)\n t = Tanh(e)\n m = ReduceMean<keepdims=0>(t, axes)\n y = Gemm(m, w) }"
+    got = onnxplain.explain(parse(text, table=table, w=w, axes=np.array([1])), ids, "feature_ablation", mask=mask, target=1).attribution
+    np.testing.assert_allclose(got[0], np.broadcast_to((np.tanh(table[ids[0]]) @ w[:, 1:]) / 5, (5, 16)), atol=1e-6)
 
 
 def test_one_feature_in_two_tensors():
