@@ -44,13 +44,13 @@ class Blocks:
         starts = (int(np.clip(w.start - self.padding, 0, d - b)) for w, d, b in zip(self.window(number), wholes, self.extents))
         return tuple(slice(s, s + b) for s, b in zip(starts, self.extents))
 
-    def drawn(self, x: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-        """Blocks at random places of each sample, `count` a sample: [N · count, elements]."""
-        samples, rank = self.arranged(x), len(self.extents)
-        every = np.lib.stride_tricks.sliding_window_view(samples, self.extents, tuple(range(-rank, 0)))
-        corners = (random.integers(d - b + 1, size=(len(samples), count)) for d, b in zip(samples.shape[-rank:], self.extents))
-        chosen = every[(np.arange(len(samples))[:, None], ..., *corners, *[slice(None)] * rank)]
-        return chosen.reshape(len(samples) * count, -1).astype(np.float64)
+    def drawn(self, sample: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+        """Blocks at random places of an arranged sample: [count, elements]."""
+        rank = len(self.extents)
+        every = np.lib.stride_tricks.sliding_window_view(sample, self.extents, tuple(range(-rank, 0)))
+        corners = [random.integers(d - b + 1, size=count) for d, b in zip(sample.shape[-rank:], self.extents)]
+        chosen = np.moveaxis(every, range(-2 * rank, -rank), range(rank))[tuple(corners)]
+        return chosen.reshape(count, -1).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,20 +82,20 @@ class Patches:
     @classmethod
     def of(cls, data: Iterable[np.ndarray], blocks: Callable[[np.ndarray], Blocks], each: int, keep: int, seed: int) -> Patches:
         """Learn from `each` blocks of every sample, batch by batch; `keep` samples are kept."""
-        random, count, total, squares = np.random.default_rng(seed), 0, np.zeros(1), np.zeros(1)
-        low, high, whole, keys = np.inf, -np.inf, np.zeros(0), np.zeros(0)
+        count, total, squares, low, high = 0, np.zeros(1), np.zeros(1), np.inf, -np.inf
+        kept: list[tuple[float, np.ndarray]] = []
         for x in data:
             layout = blocks(x)
-            drawn, samples = layout.drawn(x, each, random), layout.arranged(x)
-            count, total, squares = count + len(samples), total + drawn.sum(0), squares + drawn.T @ drawn
+            for sample in layout.arranged(x):  # one by one, each with chance of its own: no split of the data changes a digit
+                random = np.random.default_rng([seed, count])
+                drawn = layout.drawn(sample, each, random)
+                count, total, squares = count + 1, total + drawn.sum(0), squares + drawn.T @ drawn
+                # Each sample draws a number; those with the smallest ones are kept.
+                kept = sorted([*kept, (random.random(), sample.copy())], key=lambda k: k[0])[:keep]
             low, high = min(low, float(x.min())), max(high, float(x.max()))
-            # Each sample draws a number; those with the smallest ones are kept.
-            keys = np.r_[keys, random.random(len(samples))]
-            best = np.argsort(keys)[:keep]
-            whole, keys = (np.concatenate([whole, samples]) if whole.size else samples)[best], keys[best]
         require(count > 0, "fit got no data: wanted at least one batch")
         mean = total / (count * each)
-        return cls(count, mean, squares / (count * each) - np.outer(mean, mean), low, high, whole)
+        return cls(count, mean, squares / (count * each) - np.outer(mean, mean), low, high, np.stack([sample for _, sample in kept]))
 
     def elsewhere(self, blocks: Blocks, samples: int) -> Content:
         """What training samples hold at the window's place."""

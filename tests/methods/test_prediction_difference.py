@@ -97,6 +97,18 @@ def test_conditional_sampling_in_a_picture():
     assert drawn.max() <= high
 
 
+@pytest.mark.parametrize("sampling", ["conditional", "marginal"])
+def test_no_split_of_the_data_changes_a_digit(sampling):
+    known, data = cnn(), draw(9, 2, 5, 5, seed=5)
+    learn = lambda X, **options: Explainer(known.model, "prediction_difference", window=2, padding=1, samples=4, sampling=sampling, **options).fit(X)
+    whole = learn(data).method.patches
+    for other in (learn([data[:2], data[2:]]), learn(np.split(data, 9)), learn(data, batch_size=2)):
+        p = other.method.patches
+        assert (p.count, p.low, p.high) == (whole.count, whole.low, whole.high)
+        for key in ("mean", "covariance", "whole"):
+            np.testing.assert_array_equal(getattr(p, key), getattr(whole, key))
+
+
 def test_what_its_surroundings_tell_is_no_evidence():
     """Two equal columns: knowing one again changes nothing; a model that looks at one of two independent ones needs it."""
     random = np.random.default_rng(1)
@@ -120,6 +132,7 @@ def test_what_its_surroundings_tell_is_no_evidence():
         ({"window": 1, "padding": -1}, "padding"),
         ({"window": 1}, "fit"),
         ({"window": 1, "probability": False}, "odds"),
+        ({"window": 1, "patches": 5}, "patches must be what fit.X. learned, or None, got 5"),
     ],
 )
 def test_wrong_parameters(params, word):
