@@ -19,9 +19,7 @@ from .model import Model
 def methods(given: list[str] | None) -> list[str]:
     given = given or ["integrated_gradients"]
     if bracketed := [text for text in given if "(" in text]:
-        raise InputError(
-            f"method {bracketed[0]!r}: parameters are given apart here, as -p KEY=VALUE (brackets are for compare, report and bench)"
-        )
+        raise InputError(f"method {bracketed[0]!r}: parameters are given apart here, as -p KEY=VALUE (brackets are for compare, report and bench)")
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]
     if not names:
         raise InputError("no method was named")

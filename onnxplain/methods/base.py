@@ -390,11 +390,12 @@ class Average(Method):
 
 
 def draw_type(question: Question, name: str) -> np.dtype:
-    """The dtype of the numbers called `name`: those of "kind:<tensor>" have the tensor's, others the widest of all that they may meet."""
+    """The dtype of the numbers called `name`: those of "kind:<tensor>" have the tensor's, others one as wide as all that they may meet."""
     _, _, tensor = name.partition(":")
-    types = question.graph.types
     met = [tensor] if tensor else [*question.wrt, *(n for n, t in question.graph.inputs.items() if t.is_float)]
-    return np.result_type(*(d for n in met if (d := types[n].dtype) is not None))
+    dtypes = {d for n in met if (d := question.graph.types[n].dtype) is not None}
+    # The kinds of 16 bits hold each other's values only in 32.
+    return dtypes.pop() if len(dtypes) == 1 else max(*dtypes, np.dtype(np.float32), key=lambda d: d.itemsize)
 
 
 def own_rows(question: Question, given: Any, names: Iterable[str], what: str, wanted: str = "numbers", lead: int = 0) -> dict[str, np.ndarray]:

@@ -62,6 +62,15 @@ def test_a_narrow_layer_behind_a_wide_input(method, to):
     np.testing.assert_allclose(got.astype(np.float32), wanted, atol=0.03)
 
 
+@pytest.mark.parametrize("order", [["h", "b"], ["b", "h"]])
+@pytest.mark.parametrize("name", ["integrated_gradients", "smoothgrad"])
+def test_both_kinds_of_16_bits(name, order):
+    text = "g (float[N,3] x) => (float[N,3] y) {{ h = Cast<to={}>(x)\n b = Cast<to={}>(x)\n p = Cast<to=1>(h)\n q = Cast<to=1>(b)\n y = Mul(p, q) }}"
+    wanted, got = (onnxplain.explain(parse(text.format(*to)), X["a"], name, wrt=order, target=1).attributions for to in ((1, 1), (10, 16)))
+    for n in order:
+        np.testing.assert_allclose(got[n].astype(np.float32), wanted[n], atol=0.03)
+
+
 # ---- an input without a batch axis ----
 
 
