@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from heapq import heappush, heapreplace
 
 import numpy as np
 
@@ -83,19 +84,24 @@ class Patches:
     def of(cls, data: Iterable[np.ndarray], blocks: Callable[[np.ndarray], Blocks], each: int, keep: int, seed: int) -> Patches:
         """Learn from `each` blocks of every sample, batch by batch; `keep` samples are kept."""
         count, total, squares, low, high = 0, np.zeros(1), np.zeros(1), np.inf, -np.inf
-        kept: list[tuple[float, np.ndarray]] = []
+        kept: list[tuple[float, int, np.ndarray]] = []
         for x in data:
             layout = blocks(x)
             for sample in layout.arranged(x):  # one by one, each with chance of its own: no split of the data changes a digit
                 random = np.random.default_rng([seed, count])
                 drawn = layout.drawn(sample, each, random)
                 count, total, squares = count + 1, total + drawn.sum(0), squares + drawn.T @ drawn
-                # Each sample draws a number; those with the smallest ones are kept.
-                kept = sorted([*kept, (random.random(), sample.copy())], key=lambda k: k[0])[:keep]
+                # Each sample draws a number; those with the largest ones are kept, the smallest of them in front.
+                number = random.random()
+                if len(kept) < keep:
+                    heappush(kept, (number, count, sample.copy()))
+                elif number > kept[0][0]:
+                    heapreplace(kept, (number, count, sample.copy()))
             low, high = min(low, float(x.min())), max(high, float(x.max()))
         require(count > 0, "fit got no data: wanted at least one batch")
         mean = total / (count * each)
-        return cls(count, mean, squares / (count * each) - np.outer(mean, mean), low, high, np.stack([sample for _, sample in kept]))
+        whole = np.stack([sample for *_, sample in sorted(kept, key=lambda k: k[1])])
+        return cls(count, mean, squares / (count * each) - np.outer(mean, mean), low, high, whole)
 
     def elsewhere(self, blocks: Blocks, samples: int) -> Content:
         """What training samples hold at the window's place."""
