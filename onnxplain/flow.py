@@ -181,6 +181,11 @@ class Flow:
             return None
         return reader.inputs[1] if reader.inputs[0] == node.outputs[0] else reader.inputs[0]
 
+    def biased(self, node: Node) -> Node | None:
+        """The product whose bias a node adds."""
+        makers = [p for i in node.inputs if (p := self.graph.producer.get(i)) is not None] if node.op_type == "Add" else []
+        return next((p for p in makers if self.bias(p) is not None), None)
+
     # ---- signs ----
 
     @cached_property

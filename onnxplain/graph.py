@@ -93,7 +93,7 @@ class Graph:
         """Read an in-memory model; weights stay where they are."""
         g = model.graph
         constants = {v.name: v.const_value for v in g.initializers.values()}
-        nodes = [Node(ir.serde.serialize_node(n)) for n in g]
+        nodes = [Node(_nameless(ir.serde.serialize_node(n))) for n in g]
         types = {v.name: _type(v) for v in (*g.inputs, *g.initializers.values(), *(o for n in g for o in n.outputs))}
         return cls(
             {v.name: types[v.name] for v in g.inputs if v.name not in constants},
@@ -222,11 +222,18 @@ def captured(graph: onnx.GraphProto) -> list[str]:
     return list(found)
 
 
-def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
-    """A copy of `node` whose subgraphs read the values of `env`, under the names they have on the tape.
+def _nameless(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node, its bodies without symbols: what the model calls its batch has another extent where points are folded into it."""
+    for body in subgraphs(node):
+        for g in graphs_of(body):
+            for v in (*g.input, *g.output, *g.value_info):
+                for d in v.type.tensor_type.shape.dim:
+                    d.ClearField("dim_param")
+    return node
 
-    Symbols are left out: what the model calls its batch has another extent where points are folded into it.
-    """
+
+def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
+    """A copy of `node` whose subgraphs read the values of `env`, under the names they have on the tape."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
 
@@ -240,11 +247,6 @@ def _capture(node: onnx.NodeProto, env: Mapping[str, Var]) -> onnx.NodeProto:
                 rename(g, names)
         for o in graph.output:
             o.name = names.get(o.name, o.name)
-        del graph.value_info[:]
-        for v in (*graph.input, *graph.output):
-            for d in v.type.tensor_type.shape.dim:
-                if d.dim_param:
-                    d.Clear()
 
     outer = {k: v.name for g in subgraphs(node) for k in captured(g) if (v := env.get(k)) is not None}
     for g in subgraphs(copy):

@@ -69,11 +69,10 @@ def attribute(node: ir.Node, name: str, default):
     return node.attributes[name].value if name in node.attributes else default
 
 
-def describe(new: ir.Node, old: ir.Value, name: str) -> ir.Value:
-    """The output of a node that stands for a value: of its type and shape, under another name."""
+def describe(new: ir.Node, old: ir.Value, name: str) -> None:
+    """Say what the output of a node is that stands for a value: of its type and shape, under another name."""
     (value,) = new.outputs
     value.type, value.shape, value.name = old.type, old.shape, name
-    return value
 
 
 def floating(value: ir.Value | None) -> bool:

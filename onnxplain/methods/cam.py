@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks import one_of, require
 from ..graph import Graph
-from ..ops.shapes import cast, dim, mT, reshape, shape_of
+from ..ops.shapes import cast, counted, dim, mT, reshape, shape_of
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
@@ -38,7 +38,7 @@ class _Cam(Layered):
 
     def __post_init__(self) -> None:
         one_of(self.upsample, [*SCALES, False], "upsample")
-        assert self.layout  # refuses what is no grid here, not later
+        _ = self.layout  # refuses what is no grid here, not later
 
     @cached_property
     def layout(self) -> Layout:
@@ -179,7 +179,7 @@ def _principal(a: Var) -> Var:
         power = power @ power
     # All of its columns are multiples of one vector: the longest tells it best.
     lengths = op.ReduceSumSquare(power, [1], keepdims=1)
-    longest = op.Equal(op.Range(0, op.Squeeze(dim(power, 2), [0]), 1), op.ArgMax(lengths, axis=2, keepdims=1))
+    longest = op.Equal(counted(dim(power, 2)), op.ArgMax(lengths, axis=2, keepdims=1))
     vector = power @ mT(cast(longest, power))
     v = mT(unit) @ (vector if few else unit @ vector)
     map = rows @ (v / _positive(op.ReduceL2(v, [1], keepdims=1)))

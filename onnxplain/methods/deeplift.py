@@ -81,7 +81,7 @@ class DeepShap(Average, name="deepshap"):
         require(self.background is not None, "deepshap needs background=, an array of references")
         require(self.inner == "gradient" and not self.inner_params, "deepshap averages DeepLIFT and nothing else: it takes no inner= or inner_params=")
         one_of(self.rule, RULES, "rule")
-        assert self.points  # refuses what is no background here, not later
+        _ = self.points  # refuses what is no background here, not later
 
     @cached_property
     def points(self) -> int:

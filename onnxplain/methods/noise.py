@@ -31,7 +31,7 @@ class _Noise(Average):
         not_negative(self.noise_scale, "noise_scale")
         if self.noise_sigma is not None:
             not_negative(self.noise_sigma, "noise_sigma")
-        assert self.points  # refuses what is no noise here, not later
+        _ = self.points  # refuses what is no noise here, not later
         require(not (self.square and self.abs), "square and abs exclude each other")
         seed_fits(self.seed)
 

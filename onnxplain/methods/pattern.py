@@ -62,7 +62,7 @@ class _Pattern(Method):
         one_of(self.relevance, ["one_hot", "logit"], "relevance")
         require(self.patterns is None or isinstance(self.patterns, (Mapping, str, os.PathLike)), f"patterns must be a dict or a path, got {self.patterns!r}")
         if self.patterns is not None:
-            assert self.learned is not None  # refuses a bad file here, not later
+            _ = self.learned  # refuses a bad file here, not later
 
     @property
     def params(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class LRP(Method, name="lrp"):
         one_of(self.convention, list(CONVENTIONS), "convention")
         one_of(self.relevance, ["logit", "one_hot", "contrastive"], "relevance")
         one_of(self.ties, ["winner", "share"], "ties")
-        assert self.table  # refuses unknown names and parameters here, not later
+        _ = self.table  # refuses unknown names and parameters here, not later
 
     @cached_property
     def table(self) -> Rules:
@@ -132,7 +132,7 @@ class DeepTaylor(Method, name="deep_taylor"):
     def __post_init__(self) -> None:
         one_of(self.convention, list(CONVENTIONS), "convention")
         require(self.bounds is None or (is_list(self.bounds) and len(self.bounds) == 2), f"bounds must be None or (low, high), got {told(self.bounds)}")
-        assert self.table  # refuses bounds that are none here, not later
+        _ = self.table  # refuses bounds that are none here, not later
 
     @cached_property
     def table(self) -> Composite:

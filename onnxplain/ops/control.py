@@ -31,14 +31,9 @@ def _write(body: onnx.GraphProto, given: Mapping[str, Var], tape: Tape):
             constants[node.output[0]] = ir.serde.deserialize_tensor(value)
         else:
             nodes.append(Node(node))
-    known = {i.name: _nameless(Type.of(i.type)) for i in body.value_info}  # of the whole model's inference, which may know more
+    known = {i.name: Type.of(i.type) for i in body.value_info}  # of the whole model's inference, which may know more
     env = Graph({}, {}, nodes, constants, known).write(tape, given)
     return Graph({}, {}, nodes, constants, {n: v.type for n, v in env.items()}), env
-
-
-def _nameless(t: Type) -> Type:
-    """A type without symbols: what the model calls its batch has another extent where points are folded into it."""
-    return t if t.dtype is None or t.shape is None else Type.tensor(t.dtype, [d if isinstance(d, int) else None for d in t.shape])
 
 
 def _pull(body: onnx.GraphProto, given: Mapping[str, Var], seeds: Sequence[Var | None], wrt: Sequence[str], tape: Tape) -> list[Var]:

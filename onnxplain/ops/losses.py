@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import reduction
-from .shapes import cast, dim
+from .shapes import cast, counted, dim
 
 
 @reduction
@@ -41,8 +41,7 @@ def SoftmaxCrossEntropyLoss(g, y, scores, labels, weights=None, *, ignore_index=
 def _hit(x: Var, label: Var, ignore_index: int | None) -> Var:
     """One where a cell of x is the labelled class of a row that counts, in x's shape."""
     label = op.Unsqueeze(label, [1])
-    zero, one = label.tape.constant(np.array(0, label.dtype)), label.tape.constant(np.array(1, label.dtype))
-    classes = op.Range(zero, cast(op.Squeeze(dim(x, 1), [0]), label), one)
+    classes = cast(counted(dim(x, 1)), label)
     hit = op.Equal(label, op.Reshape(classes, [1, -1, *[1] * (x.rank - 2)]))
     if ignore_index is not None:
         hit = hit & ~op.Equal(label, np.array(ignore_index, label.dtype))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from ..tape import Var, op
+from .newer import softplus
 from .registry import recurrent
 from .scans import accumulate, scan
 from .shapes import cast, counted, dim, mT, reshape, shape_of, typed
@@ -31,7 +32,7 @@ ACTIVATIONS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {
     "tanh": (lambda z: op.Tanh(z), lambda z, a: 4 * _bell(2 * z), ()),
     "relu": (lambda z: op.Relu(z), lambda z, a: op.Sign(a), ()),
     "softsign": (lambda z: op.Softsign(z), lambda z, a: (1 - op.Abs(a)) * (1 - op.Abs(a)), ()),
-    "softplus": (lambda z: op.Softplus(z), lambda z, a: op.Sigmoid(z), ()),
+    "softplus": (softplus, lambda z, a: op.Sigmoid(z), ()),
     "affine": (lambda z, p, q: p * z + q, lambda z, a, p, q: z * 0 + p, (1.0, 0.0)),
     "scaledtanh": (lambda z, p, q: p * op.Tanh(q * z), lambda z, a, p, q: p * q * 4 * _bell(2 * q * z), (1.0, 1.0)),
     "hardsigmoid": (lambda z, p, q: op.HardSigmoid(z, alpha=p, beta=q), lambda z, a, p, q: p * cast((a > 0) & (a < 1), z), (0.2, 0.5)),

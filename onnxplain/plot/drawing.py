@@ -87,7 +87,7 @@ class Drawing(ABC):
 
 def scale_of(drawing: Drawing, percentile: float, limit: float | None) -> float:
     """The magnitude that gets the full colour."""
-    if limit is not None and not (is_real(limit) and 0 < limit < np.inf):
+    if limit is not None and not (is_real(limit) and limit > 0):
         raise InputError(f"limit must be a positive number, got {limit!r}")
     return robust_limit(drawing.values, percentile) if limit is None else float(limit)
 

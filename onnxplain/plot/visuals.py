@@ -216,7 +216,7 @@ class Blend(Visual, name="blend"):
 
     def __post_init__(self) -> None:
         _part("opacity", self.opacity)
-        if self.blur is not None and not (is_real(self.blur) and 0 <= self.blur < np.inf):
+        if self.blur is not None and not (is_real(self.blur) and self.blur >= 0):
             raise InputError(f"blur must be a number, not negative, got {self.blur!r}")
 
     def values(self, scene):

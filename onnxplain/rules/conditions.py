@@ -71,8 +71,7 @@ def by_constant(flow: Flow, node: Node) -> bool:
 
 def adds_bias(flow: Flow, node: Node) -> bool:
     """The node adds what already counts as the bias of the linear layer before it."""
-    makers = [p for i in node.inputs if (p := flow.graph.producer.get(i)) is not None] if node.op_type == "Add" else []
-    return any(flow.bias(p) is not None for p in makers)
+    return flow.biased(node) is not None
 
 
 def all_of(conditions: Collection[Condition]) -> Condition:

@@ -15,7 +15,6 @@ from ..flow import Flow
 from ..graph import Node
 from ..ops.shapes import cast, step, unbroadcast
 from ..tape import Var, op
-from .conditions import adds_bias
 from .lrp import neg, pos
 
 NEAR_ZERO = 1e-7
@@ -149,15 +148,14 @@ class DeepLift:
 
     def _activation(self, flow: Flow, node: Node):
         maker = flow.graph.producer.get(node.inputs[0])
-        if maker is not None and adds_bias(flow, maker):
-            maker = next(p for i in maker.inputs if (p := flow.graph.producer.get(i)) is not None and flow.bias(p) is not None)
+        maker = maker and (flow.biased(maker) or maker)
         alone = maker is not None and len(flow.graph.users.get(node.inputs[0], ())) == 1 and flow.kind(maker) == "linear"
         wanted = self.rule == "reveal_cancel" or (self.rule == "genomics_default" and maker is not None and flow.is_kind(maker, "dense"))
         return (lambda m, f: self._reveal_cancel(m, f)) if alone and wanted and maker in flow.nodes else rescale
 
     def _reveal_cancel(self, m: Var, f: Call) -> Sequence[Cotangent]:
         """Δy⁺ and Δy⁻: what the positive and the negative part of Δx add, each averaged over both orders (eq. 12, 13)."""
-        layer = f.maker.maker if adds_bias(f.flow, f.maker.node) else f.maker
+        layer = f.maker.maker if f.flow.biased(f.maker.node) else f.maker
         x0, y0 = f.reference.x[0], f.reference.y
         up, down = self._parts(layer)
         at_up, at_down, both = (f.node(v, *f.inputs[1:]) for v in (x0 + up, x0 + down, x0 + up + down))
