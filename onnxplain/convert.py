@@ -23,7 +23,7 @@ from . import foreign
 from .branches import decide
 from .errors import InvalidModelError, UnsupportedModelError, one_line
 from .graph import graphs_of, nodes_of
-from .tape import IR_VERSION, OPSET
+from .tape import IR_VERSION, OPSET, SHAPE_KEPT
 from .widen import widen
 
 LOWEST = 7
@@ -143,7 +143,15 @@ def types_of(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
-    return _edge("infer its shapes", lambda: onnx.shape_inference.infer_shapes(model, data_prop=True))
+    """What ONNX infers; operators that keep a shape without its knowing go by a name of which it knows."""
+    op_types = [n.op_type for n in nodes_of(model.graph)]
+    for n in nodes_of(model.graph):
+        n.op_type = "Identity" if n.op_type in SHAPE_KEPT and not n.domain else n.op_type
+    inferred = _edge("infer its shapes", lambda: onnx.shape_inference.infer_shapes(model, data_prop=True))
+    for m in (model, inferred):
+        for n, op_type in zip(nodes_of(m.graph), op_types):
+            n.op_type = op_type
+    return inferred
 
 
 def _filled(found: onnx.TypeProto | None, told: onnx.TypeProto, symbols: set[str]) -> onnx.TypeProto | None:

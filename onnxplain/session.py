@@ -63,7 +63,7 @@ class Session:
             o.add_external_initializers(list(self._handed), list(self._handed.values()))
         o.add_session_config_entry("session.model_external_initializers_file_folder_path", os.sep)
         try:
-            self._session = ort.InferenceSession(proto.SerializeToString(), o, providers=chosen)
+            self._session = ort.InferenceSession(proto.SerializeToString(), o, providers=chosen, disabled_optimizers=_crashing(proto.graph))
         except Exception as error:
             raise SessionError(f"ONNX Runtime could not load the emitted graph: {_line(error)}") from error
         _trim()
@@ -104,6 +104,12 @@ def ort_value(array: np.ndarray, elem_type: int) -> ort.OrtValue:
     if array.dtype.kind in "fiub":
         return ort.OrtValue.ortvalue_from_numpy(array)
     return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, elem_type)
+
+
+def _crashing(graph: onnx.GraphProto) -> list[str]:
+    """The optimizer of ONNX Runtime that ends the process over Transpose, Cast and MatMul, as it writes them itself for 16 bits (seen with 1.31)."""
+    halves = any(t.data_type == onnx.TensorProto.FLOAT16 for t in graph.initializer)
+    return ["MatmulTransposeFusion"] if halves else []
 
 
 def _trim() -> None:

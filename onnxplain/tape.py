@@ -31,9 +31,10 @@ RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 
 RANK_OF = {"Reshape": 1, "ConstantOfShape": 0}
 """The inputs that are shapes."""
+SHAPE_KEPT = ("GroupNormalization", "MeanVarianceNormalization")
+"""Operators whose result has the shape of their first input, which ONNX does not see: it knows them by a body that computes shapes."""
 
 Dim = int | str | None
-_OPSET_IMPORTS = [helper.make_opsetid("", OPSET)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,18 +85,16 @@ def _np_dtype(elem_type: int) -> np.dtype:
     return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
 
 
-@cache
-def _schema(op_type: str, domain: str) -> onnx.defs.OpSchema:
-    return onnx.defs.get_schema(op_type, OPSET, domain)
+_schema = cache(onnx.defs.get_schema)
 
 
-def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[str, onnx.TensorProto]) -> dict[str, Type]:
+def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[str, onnx.TensorProto], opset: int = OPSET) -> dict[str, Type]:
     """What ONNX's schema says of a node's outputs, from the types of its inputs and the small constants among them."""
     if node.domain not in ("", "ai.onnx"):
         return {}
-    given, schema = {n: t.proto for n, t in types.items()}, _schema(node.op_type, node.domain)
+    given, schema, imports = {n: t.proto for n, t in types.items()}, _schema(node.op_type, opset, node.domain), [helper.make_opsetid("", opset)]
     try:
-        inferred = infer_node_outputs(schema, node, given, dict(data), opset_imports=_OPSET_IMPORTS, ir_version=IR_VERSION)
+        inferred = infer_node_outputs(schema, node, given, dict(data), opset_imports=imports, ir_version=IR_VERSION)
     except (InferenceError, ValueError) as error:
         listed = ", ".join(f"{n!r} is {t}" for n, t in types.items())
         raise InvalidModelError(f"{node.op_type} {node.name or node.output[0]!r} cannot work on its inputs ({listed}): {one_line(error)}") from None
@@ -105,7 +104,7 @@ def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[
         for n, t in found.items():
             if t.shape is None and t.dtype is not None and isinstance(length[0], int):
                 found[n] = Type.tensor(t.dtype, [None] * length[0])
-    return found
+    return {n: types[node.input[0]] for n in found} if node.op_type in SHAPE_KEPT else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -380,7 +379,7 @@ class Tape:
             value_info=[helper.make_value_info(n, t.proto) for n, t in made if t is not None and _image(t)],
         )
         others = [helper.make_opsetid(domain, version) for domain, version in self.imports.items()]
-        model = helper.make_model(graph, opset_imports=[*_OPSET_IMPORTS, *others], ir_version=IR_VERSION, producer_name="onnxplain")
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET), *others], ir_version=IR_VERSION, producer_name="onnxplain")
         helper.set_model_props(model, dict(metadata or {}))
         return Emitted(model, weights)
 

@@ -160,6 +160,15 @@ CALLS = {
     "an unknown output": (explain(output="Y"), InputError, "unknown tensor 'Y'"),
     "an unknown wrt": (explain(wrt=["x", "hh"]), InputError, "unknown tensor 'hh': did you mean 'h'"),
     "an output before wrt": (explain(output="h", wrt="y"), InputError, "'h' does not depend on 'y'"),
+    "a pool of unknown rank": (
+        lambda folder: onnxplain.explain(
+            parsed("g (float[N, 16] x, int64[k] s) => (float[N, 4] y) { r = Reshape (x, s)  a = AveragePool <kernel_shape = [2, 2]> (r)  y = Flatten (a) }"),
+            {"x": X.repeat(4, 1), "s": np.array([2, 1, 4, 4])},
+            "gradient",
+        ),
+        UnsupportedModelError,
+        "the rank of .* is not known",
+    ),
     "an unknown provider": (explain(providers=["CUDAaExecutionProvider"]), InputError, "provider 'CUDAaExecutionProvider' .*CPUExecutionProvider"),
     "a batch_size of nothing": (explain(batch_size=0), InputError, "batch_size must be a positive integer, got 0"),
     "a batch_size of a half": (explain(batch_size=2.5), InputError, "batch_size must be a positive integer, got 2.5"),

@@ -301,6 +301,14 @@ def test_shapes_follow_from_the_inputs_not_from_stale_declarations():
     assert types(converted(model)) == {name: ["N", 4] for name in "xhyz"}
 
 
+@pytest.mark.parametrize("node", ["GroupNormalization <num_groups = 2> (x, s, s)", "MeanVarianceNormalization (x)"])
+def test_operators_keep_shapes_without_onnx_knowing(node):
+    model = parsed(f"g (float[N, 4, 6, W] x, float[4] s) => (float[N, K, H, V] y) {{ h = {node}  y = MaxPool <kernel_shape = [2, 2]> (h) }}")
+    found = types(result := converted(model))
+    assert found["h"] == ["N", 4, 6, "W"] and found["y"][:3] == ["N", 4, 5]
+    assert [n.op_type for n in result.graph.node] == [n.op_type for n in model.graph.node]
+
+
 def test_declarations_fill_what_cannot_be_inferred():
     text = """g (float[{n}, 4] x, int64[2] s) => (float[M, 8] y) <float[{n}, 8] h, float[{n}, 3] k> {{
         h = Reshape (x, s)  k = my.Foo (h)  j = Neg (k)  y = Relu (h)

@@ -6,7 +6,7 @@ Their nodes may be newer than the emitted opset: what it lacks is spelled out ag
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -16,9 +16,10 @@ from .registry import attribute, bypass, constant, describe, is_op, new_constant
 
 @rewrite
 def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """Sigmoid is 1/(1 + exp(−x)), Swish x·sigmoid(αx), Gelu 0.5·x·(1 + erf(x/√2)) or its tanh form, HardSwish x·relu6(x + 3)/6 or x·hardsigmoid(x)."""
+    """Sigmoid is 1/(1 + exp(−x)), Softsign x/(1 + |x|), Swish x·sigmoid(αx), Mish x·tanh(softplus(x)), Gelu 0.5·x·(1 + erf(x/√2)) or its tanh form,
+    HardSwish x·relu6(x + 3)/6 or x·hardsigmoid(x)."""
     for node in list(model.graph):
-        for recognise in (_sigmoid, _swish, _gelu, _hard_swish):
+        for recognise in (_sigmoid, _softsign, _gated):
             found = recognise(node)
             if found is not None:
                 op_type, x, attributes, inner = found
@@ -133,79 +134,113 @@ def _sigmoid(node: ir.Node) -> Found | None:
     return None
 
 
-def _swish(node: ir.Node) -> Found | None:
-    if is_op(node, "Mul"):
-        for x, gate in _either(node):
-            inner = gate.producer().inputs[0] if is_op(gate.producer(), "Sigmoid") else None
-            if inner is x:
-                return "Swish", x, {}, [gate]
-            if inner is not None and is_op(inner.producer(), "Mul"):
-                for a, alpha in _either(inner.producer()):
-                    if a is x and (steepness := _number(alpha)) is not None:
-                        return "Swish", x, {"alpha": steepness}, [gate, inner]
+def _softsign(node: ir.Node) -> Found | None:
+    x, total = node.inputs[:2] if is_op(node, "Div") else (None, None)
+    if x is not None and total is not None and is_op(total.producer(), "Add"):
+        for size, one in _either(total.producer()):
+            if _is(one, 1) and is_op(size.producer(), "Abs") and size.producer().inputs[0] is x:
+                return "Softsign", x, {}, [total, size]
     return None
 
 
-def _hard_swish(node: ir.Node) -> Found | None:
-    if is_op(node, "Mul"):
-        for x, gate in _either(node):
+def _gated(node: ir.Node) -> Found | None:
+    """x times a gate that depends on x alone, and a number: in any order, the number as a factor or as what is divided by."""
+    number, factors, inner = _product(node) or (0.0, [], [])
+    if len(factors) == 2:
+        for x, gate in (factors, factors[::-1]):
             maker = gate.producer()
-            alpha = attribute(maker, "alpha", 0.2) if is_op(maker, "HardSigmoid") else None
-            if alpha is not None and maker.inputs[0] is x and math.isclose(alpha, 1 / 6, rel_tol=1e-3) and attribute(maker, "beta", 0.5) == 0.5:
-                return "HardSwish", x, {}, [gate]
-    if is_op(node, "Div") and _is(node.inputs[1], 6) and is_op(node.inputs[0].producer(), "Mul"):
-        product = node.inputs[0].producer()
-        for x, clipped in _either(product):
-            clip = clipped.producer()
-            to_six = is_op(clip, "Clip") and len(clip.inputs) == 3 and _is_zero(clip.inputs[1]) and _is(clip.inputs[2], 6)
-            if to_six and is_op(clip.inputs[0].producer(), "Add"):
-                add = clip.inputs[0].producer()
-                if any(a is x and _is(b, 3) for a, b in _either(add)):
-                    return "HardSwish", x, {}, [node.inputs[0], clipped, clip.inputs[0]]
+            for op_type, share, read in GATES:
+                if maker is not None and math.isclose(number, share, rel_tol=1e-3) and (found := read(maker, x)) is not None:
+                    return op_type, x, found[0], [*inner, gate, *found[1]]
     return None
 
 
-def _is_zero(value: ir.Value | None) -> bool:
-    return _number(value) == 0
+Gate = tuple[dict, list[ir.Value]]
+"""The attributes of the operator, and the values between x and the gate."""
 
 
-def _gelu(node: ir.Node) -> Found | None:
-    """Any order of the factors 0.5, x and 1 + erf(x/√2), or 1 + tanh(√(2/π)(x + 0.044715 x³))."""
-    if not is_op(node, "Mul"):
-        return None
-    factors, inner = _factors(node)
-    halves = [v for v in factors if _is(v, 0.5)]
-    gates = [(v, other, outer) for v in factors if is_op(v.producer(), "Add") for other, outer in _either(v.producer()) if _is(outer, 1)]
-    rest = [v for v in factors if v not in halves and all(v is not g for g, _, _ in gates)]
-    if len(halves) != 1 or len(gates) != 1 or len(rest) != 1:
-        return None
-    x, (gate, bell, _) = rest[0], gates[0]
-    maker = bell.producer()
-    if is_op(maker, "Erf"):
-        scaled = maker.inputs[0].producer()
-        if is_op(scaled, "Div") and scaled.inputs[0] is x and _is(scaled.inputs[1], math.sqrt(2)):
-            return "Gelu", x, {}, [*inner, gate, bell, maker.inputs[0]]
-        if is_op(scaled, "Mul") and any(a is x and _is(b, 1 / math.sqrt(2)) for a, b in _either(scaled)):
-            return "Gelu", x, {}, [*inner, gate, bell, maker.inputs[0]]
-    if is_op(maker, "Tanh"):
+def _sigmoid_of(gate: ir.Node, x: ir.Value) -> Gate | None:
+    inner = gate.inputs[0] if is_op(gate, "Sigmoid") else None
+    if inner is x:
+        return {}, []
+    if inner is not None and is_op(inner.producer(), "Mul"):
+        for a, alpha in _either(inner.producer()):
+            if a is x and (steepness := _number(alpha)) is not None:
+                return {"alpha": steepness}, [inner]
+    return None
+
+
+def _tanh_of_softplus(gate: ir.Node, x: ir.Value) -> Gate | None:
+    inner = gate.inputs[0] if is_op(gate, "Tanh") else None
+    if inner is not None and is_op(inner.producer(), "Softplus") and inner.producer().inputs[0] is x:
+        return {}, [inner]
+    return None
+
+
+def _hard_sigmoid_of(gate: ir.Node, x: ir.Value) -> Gate | None:
+    if is_op(gate, "HardSigmoid") and gate.inputs[0] is x:
+        slope, middle = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
+        return ({}, []) if math.isclose(slope, 1 / 6, rel_tol=1e-3) and middle == 0.5 else None
+    return None
+
+
+def _clip_of(gate: ir.Node, x: ir.Value) -> Gate | None:
+    to_six = is_op(gate, "Clip") and len(gate.inputs) == 3 and _number(gate.inputs[1]) == 0 and _is(gate.inputs[2], 6)
+    raised = gate.inputs[0] if to_six else None
+    if raised is not None and is_op(raised.producer(), "Add") and any(a is x and _is(b, 3) for a, b in _either(raised.producer())):
+        return {}, [raised]
+    return None
+
+
+def _bell_of(gate: ir.Node, x: ir.Value) -> Gate | None:
+    """1 + erf(x/√2)."""
+    for bell, one in _either(gate) if is_op(gate, "Add") else ():
+        scaled = bell.producer().inputs[0] if _is(one, 1) and is_op(bell.producer(), "Erf") else None
+        if scaled is None:
+            continue
+        maker = scaled.producer()
+        divided = is_op(maker, "Div") and maker.inputs[0] is x and _is(maker.inputs[1], math.sqrt(2))
+        if divided or (is_op(maker, "Mul") and any(a is x and _is(b, 1 / math.sqrt(2)) for a, b in _either(maker))):
+            return {}, [bell, scaled]
+    return None
+
+
+def _flatter_bell_of(gate: ir.Node, x: ir.Value) -> Gate | None:
+    """1 + tanh(√(2/π)(x + 0.044715 x³))."""
+    for bell, one in _either(gate) if is_op(gate, "Add") else ():
         within: list[ir.Value] = []
-        if _is_cubic(maker.inputs[0], x, within):
-            return "Gelu", x, {"approximate": "tanh"}, [*inner, gate, bell, *within]
+        if _is(one, 1) and is_op(bell.producer(), "Tanh") and _is_cubic(bell.producer().inputs[0], x, within):
+            return {"approximate": "tanh"}, [bell, *within]
     return None
 
 
-def _factors(node: ir.Node) -> tuple[list[ir.Value], list[ir.Value]]:
-    """The factors of nested products, and the products inside."""
-    factors, inner = [], []
-    for v in node.inputs:
-        maker = v.producer() if v is not None else None
-        if is_op(maker, "Mul") and len(v.uses()) == 1 and not _is_power(v):
-            more, deeper = _factors(maker)
-            factors += more
-            inner += [v, *deeper]
-        elif v is not None:
+GATES: list[tuple[str, float, Callable[[ir.Node, ir.Value], Gate | None]]] = [
+    ("Swish", 1, _sigmoid_of),
+    ("Mish", 1, _tanh_of_softplus),
+    ("HardSwish", 1, _hard_sigmoid_of),
+    ("HardSwish", 1 / 6, _clip_of),
+    ("Gelu", 0.5, _bell_of),
+    ("Gelu", 0.5, _flatter_bell_of),
+]
+"""Operator, the number in its product, and what tells its gate."""
+
+
+def _product(node: ir.Node) -> tuple[float, list[ir.Value], list[ir.Value]] | None:
+    """Nested products, and quotients by numbers: all numbers as one, the other factors, and the products inside."""
+    number, factors, inner, values = 1.0, [], [], node.inputs
+    if is_op(node, "Div") and (by := _number(node.inputs[1])):
+        number, values = 1 / by, node.inputs[:1]
+    elif not is_op(node, "Mul"):
+        return None
+    for v in [v for v in values if v is not None]:
+        maker = v.producer()
+        if (more := _number(v)) is not None:
+            number *= more
+        elif maker is not None and len(v.uses()) == 1 and not _is_power(v) and (deeper := _product(maker)) is not None:
+            number, factors, inner = number * deeper[0], factors + deeper[1], [*inner, v, *deeper[2]]
+        else:
             factors.append(v)
-    return factors, inner
+    return number, factors, inner
 
 
 def _is_power(value: ir.Value) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
 from onnx import helper
-from onnx.shape_inference import infer_node_outputs
 
-from ..errors import UnsupportedModelError, one_line
-from ..tape import RANK_OF, Tape, Type
+from ..errors import InvalidModelError, UnsupportedModelError, one_line
+from ..tape import Tape, Type, output_types
 from .registry import FORMULAS, WHY, Result, UnsaidError
 
 EARLY = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 1 << 30}
@@ -121,23 +121,19 @@ class Writer:
 
     def _infer(self, node: onnx.NodeProto) -> None:
         """The types of the results of a standard node, where ONNX's inference had to stop at a foreign one before it."""
-        known = (self.types.get(o) for o in node.output if o)
-        if all(t is not None and t.tensor_type.HasField("shape") for t in known) or any(a.HasField("g") for a in node.attribute):
+        if any(a.HasField("g") for a in node.attribute):
             return
         version = next((o.version for o in self.opsets if o.domain == node.domain), 1)
-        try:
-            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
-            types = {i: self.types.get(i, onnx.TypeProto()) for i in node.input if i}
-            data = {i: self.constants[i] for i in node.input if i in self.constants}
-            found = infer_node_outputs(schema, node, types, data, opset_imports=self.opsets)
-        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError):
-            return
-        for o, t in found.items():
-            at = RANK_OF.get(node.op_type)
-            length = self.types[node.input[at]].tensor_type.shape.dim if at is not None and node.input[at] in self.types else []
-            if not t.tensor_type.HasField("shape") and len(length) == 1 and length[0].dim_value:
-                t = helper.make_tensor_type_proto(t.tensor_type.elem_type, [None] * length[0].dim_value)
-            self.types[o] = t
+        types = {i: Type.of(self.types.get(i, onnx.TypeProto())) for i in node.input if i}
+        data = {i: self.constants[i] for i in node.input if i in self.constants}
+        with suppress(onnx.defs.SchemaError, InvalidModelError):
+            found = output_types(node, types, data, version)
+            self.types.update({o: t.proto for o, t in found.items() if o and _says(t.proto) > _says(self.types.get(o))})
+
+
+def _says(t: onnx.TypeProto | None) -> int:
+    """How much a type tells of a shape: the extents that are numbers, if there is one at all."""
+    return -1 if t is None or not t.tensor_type.HasField("shape") else sum(d.HasField("dim_value") for d in t.tensor_type.shape.dim)
 
 
 def _plain(value: Any) -> Any:

@@ -71,6 +71,11 @@ def _activations(names: Sequence, alphas: Sequence[float], betas: Sequence[float
 # ---- one direction, in its own time ----
 
 
+def _through(v: Var, w: Var, *bias: Var) -> Var:
+    """v·wᵀ + b at every step, [T, B, …]: not as MatMul, since ONNX Runtime ends the process over Transpose, Cast and MatMul, float16's way to get here."""
+    return reshape(op.Gemm(reshape(v, -1, dim(v, 2)), w, *bias, transB=1), shape_of(v, 0, 2), -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Pass:
     """Time comes first: x is [T, B, I], `before` the hidden state before each step [T, B, H], `mask` [T, B, 1] tells the valid steps.
@@ -89,10 +94,8 @@ class Pass:
 
     def gates(self, count: int) -> list[Var]:
         """x·Wᵀ + h·Rᵀ + b, split."""
-        seen = op.Concat(self.x, self.before, axis=2)
         bias = [op.Add(*op.Split(self.b, num_outputs=2, axis=0, outputs=2))] if self.b is not None else []
-        z = op.Gemm(reshape(seen, -1, dim(seen, 2)), op.Concat(self.w, self.r, axis=1), *bias, transB=1)
-        z = reshape(z, shape_of(seen, 0, 2), -1)
+        z = _through(op.Concat(self.x, self.before, axis=2), op.Concat(self.w, self.r, axis=1), *bias)
         return op.Split(z, num_outputs=count, axis=2, outputs=count)
 
     def valid(self, v: Var) -> Var:
@@ -123,7 +126,7 @@ def _shifted(first: Var, rest: Var) -> Var:
 
 
 def _rnn(k: Pass, acts: list[Activation]) -> tuple[list[Var], list[Var]]:
-    (z,) = (k.x @ mT(k.w) + k.before @ mT(k.r),) if k.b is None else (k.gates(1),)
+    z = k.gates(1)
     slope, kept = k.valid(acts[0](z)[1]), k.kept(None)
 
     def step(states, slices):
@@ -141,10 +144,10 @@ def _gru(k: Pass, acts: list[Activation], linear_before_reset: int) -> tuple[lis
     rz, rr, rn = op.Split(k.r, num_outputs=3, axis=0, outputs=3)
     b = op.Split(k.b, num_outputs=6, axis=0, outputs=6) if k.b is not None else None
     plus = lambda v, *which: v if b is None else v + sum((b[i] for i in which[1:]), b[which[0]])
-    z, d_z = acts[0](plus(k.x @ mT(wz) + k.before @ mT(rz), 0, 3))
-    r, d_r = acts[0](plus(k.x @ mT(wr) + k.before @ mT(rr), 1, 4))
-    inner = plus(k.before @ mT(rn), 5) if linear_before_reset else None
-    new, d_new = acts[1](plus(k.x @ mT(wn), 2) + r * inner if linear_before_reset else plus(k.x @ mT(wn) + (r * k.before) @ mT(rn), 2, 5))
+    z, d_z = acts[0](plus(_through(k.x, wz) + _through(k.before, rz), 0, 3))
+    r, d_r = acts[0](plus(_through(k.x, wr) + _through(k.before, rr), 1, 4))
+    inner = plus(_through(k.before, rn), 5) if linear_before_reset else None
+    new, d_new = acts[1](plus(_through(k.x, wn), 2) + r * inner if linear_before_reset else plus(_through(k.x, wn) + _through(r * k.before, rn), 2, 5))
     to_z, to_new = k.valid((k.before - new) * d_z), k.valid((1 - z) * d_new)
     kept = k.kept(z)
 

@@ -68,11 +68,12 @@ def reshape_like(v: Var, x: Var) -> Var:
 
 def reshape(v: Var, *parts: Var | int) -> Var:
     """v with the dimensions that the parts name one after the other; its rank is known where they themselves are not."""
-    dims = [d for p in parts for d in ([p] if isinstance(p, int) else [None] * int(p.shape[0] or 0) if p.value is None else p.value.tolist())]
-    if None not in dims:
+    many = [1 if isinstance(p, int) else p.shape[0] for p in parts]
+    dims = [d for p, n in zip(parts, many) for d in ([p] if isinstance(p, int) else [None] * int(n or 0) if p.value is None else p.value.tolist())]
+    if None not in dims and None not in many:
         return op.Reshape(v, np.array(dims, np.int64))
     shaped = op.Reshape(v, op.Concat(*([p] if isinstance(p, int) else p for p in parts), axis=0))
-    return replace(shaped, type=Type.tensor(v.dtype, [d if d is not None and d > 0 else None for d in dims]))
+    return shaped if None in many else replace(shaped, type=Type.tensor(v.dtype, [d if d is not None and d > 0 else None for d in dims]))
 
 
 def expand_like(v: Var, x: Var) -> Var:

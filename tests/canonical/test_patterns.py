@@ -23,15 +23,20 @@ NUMBERS = {
     "inverse": np.float32(1 / math.sqrt(2)),
     "root": ROOT,
     "cubic": np.float32(0.044715),
+    "sixth": np.float32(1 / 6),
 }
 
 SPELLINGS = {
     "Sigmoid": ["n = Neg(x)\n e = Exp(n)\n s = Add(one, e)\n y = Div(one, s)", "n = Neg(x)\n e = Exp(n)\n s = Add(e, one)\n y = Reciprocal(s)"],
     "Swish": ["s = Sigmoid(x)\n y = Mul(x, s)", "s = Sigmoid(x)\n y = Mul(s, x)", "k = Mul(x, half)\n s = Sigmoid(k)\n y = Mul(x, s)"],
+    "Softsign": ["a = Abs(x)\n s = Add(a, one)\n y = Div(x, s)", "a = Abs(x)\n s = Add(one, a)\n y = Div(x, s)"],
+    "Mish": ["p = Softplus(x)\n t = Tanh(p)\n y = Mul(x, t)", "p = Softplus(x)\n t = Tanh(p)\n y = Mul(t, x)"],
     "HardSwish": [
         "s = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x)\n y = Mul(x, s)",
         "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",
         "a = Add(three, x)\n c = Clip(a, zero, six)\n m = Mul(c, x)\n y = Div(m, six)",
+        "a = Add(x, three)\n c = Clip(a, zero, six)\n g = Mul(c, sixth)\n y = Mul(x, g)",
+        "a = Add(x, three)\n c = Clip(a, zero, six)\n g = Div(c, six)\n y = Mul(g, x)",
     ],
     "Gelu": [
         "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
@@ -39,6 +44,7 @@ SPELLINGS = {
         "a = Mul(inverse, x)\n e = Erf(a)\n b = Add(e, one)\n h = Mul(b, half)\n y = Mul(x, h)",
         "q = Mul(x, x)\n c = Mul(q, x)\n k = Mul(c, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n"
         " t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+        "a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n h = Div(x, two)\n y = Mul(h, b)",
         "c = Pow(x, three)\n k = Mul(cubic, c)\n i = Add(k, x)\n r = Mul(root, i)\n t = Tanh(r)\n b = Add(one, t)\n h = Mul(half, x)\n y = Mul(h, b)",
     ],
 }
@@ -67,6 +73,11 @@ def test_which_gelu_is_told():
 
 
 NEARLY = [
+    "a = Abs(x)\n s = Add(a, two)\n y = Div(x, s)",
+    "a = Abs(x)\n s = Add(a, one)\n y = Div(s, x)",
+    "p = Softplus(x)\n t = Sigmoid(p)\n y = Mul(x, t)",
+    "p = Softplus(x)\n t = Tanh(p)\n m = Mul(t, two)\n y = Mul(x, m)",
+    "a = Add(x, three)\n c = Clip(a, zero, six)\n g = Div(six, c)\n y = Mul(x, g)",
     "n = Neg(x)\n e = Exp(n)\n s = Add(two, e)\n y = Div(one, s)",
     "e = Exp(x)\n s = Add(one, e)\n y = Div(one, s)",
     "n = Neg(x)\n e = Exp(n)\n s = Add(one, e)\n y = Div(two, s)",

@@ -84,6 +84,7 @@ BLOCKS = {
     "nearest": ("Resize <mode = 'nearest', coordinate_transformation_mode = 'asymmetric', nearest_mode = 'floor'> " + BEHIND[0], *BEHIND[1:]),
     "linear": ("Resize <mode = 'linear', coordinate_transformation_mode = 'align_corners'> " + BEHIND[0], *BEHIND[1:]),
     "half pixel": ("Resize <mode = 'linear', coordinate_transformation_mode = 'half_pixel'> " + BEHIND[0], *BEHIND[1:]),
+    "half known": ("Conv (k, v)  k = LRN <size = 3> (h)  h = Conv (x, w)", {"w": (32, 20, 3, 3), "v": (16, 32, 1, 1)}, {"Conv"}),
     "last": (TURNED, {"w": (32, 20, 3, 3)}, {"Conv"}),
 }  # fmt: skip
 
@@ -94,7 +95,7 @@ def test_blocks_of_channels_are_put_back(name, tmp_path):
     text, shapes, used = BLOCKS[name]
     first, *before = text.replace("'", '"').split("  ")
     body = "  ".join([*reversed(before), f"y = {first}"])
-    model = parse(f"g (float[2, 20, 6, 6] x) => (float[a, b, c, d] y) {{ {body} }}", **{n: weight(*s) for n, s in shapes.items()}, s=np.float32([1, 1, 2, 2]))
+    model = parse(f"g (float[N, 20, 6, 6] x) => (float[a, b, c, d] y) {{ {body} }}", **{n: weight(*s) for n, s in shapes.items()}, s=np.float32([1, 1, 2, 2]))
     written = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path / "optimised.onnx")
     assert used <= {n.op_type for n in written.graph.node if n.domain == "com.microsoft.nchwc"}
     feeds = {"x": weight(2, 20, 6, 6, seed=3)}

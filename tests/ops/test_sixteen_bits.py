@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnx.defs
+import onnx.parser
+import onnxruntime as ort
 import pytest
 from harness import session
 
@@ -42,6 +44,28 @@ def test_bfloat16_is_well_typed(op_type):
     built = onnxplain.vjp(c.model(ml_dtypes.bfloat16, [y.ndim for y in ys]))
     onnx.checker.check_model(built, full_check=True)
     assert {o.type.tensor_type.elem_type for o in built.graph.output if o.name.startswith("grad_")} == {onnx.TensorProto.BFLOAT16}
+
+
+def test_a_saved_float16_loop_can_be_loaded(tmp_path):
+    """ONNX Runtime ends the process where a Scan reads 16-bit constants from outside."""
+    text = """<ir_version: 8, opset_import: ["": 21]> g (float16[N, 6, 3] x) => (float16[N, 2, 4] y) {
+        t = Transpose <perm = [1, 0, 2]> (x)
+        a, h = GRU <hidden_size = 4, direction = "bidirectional", linear_before_reset = 1> (t, w, r, b)
+        y = Transpose <perm = [1, 0, 2]> (h)
+    }"""
+    rng, found = np.random.default_rng(0), []
+    x, weights = rng.standard_normal((2, 6, 3)), {n: rng.standard_normal(s) for n, s in {"w": (2, 12, 3), "r": (2, 12, 4), "b": (2, 24)}.items()}
+    for dtype, spelled in ((np.float16, text), (np.float32, text.replace("float16", "float"))):
+        model = onnx.parser.parse_model(spelled)
+        model.graph.initializer.extend(onnx.numpy_helper.from_array(v.astype(dtype), n) for n, v in weights.items())
+        explainer = onnxplain.Explainer(model, "gradient")
+        explainer.save(tmp_path / "saved.onnx")
+        feeds = {"x": x.astype(dtype), "target": np.zeros((2, 2), np.int64)}
+        (saved,) = ort.InferenceSession(tmp_path / "saved.onnx", providers=["CPUExecutionProvider"]).run(["attribution"], feeds)
+        found += [saved, explainer.explain(feeds["x"], (0, 0)).attribution]
+    for got in found[:3]:
+        np.testing.assert_allclose(got, found[3], atol=2e-3)
+    assert found[0].dtype == np.float16
 
 
 @pytest.mark.parametrize("mean", ["GlobalAveragePool", "ReduceMean<axes = [2, 3], keepdims = 1>", "AveragePool<kernel_shape = [256, 256]>"])
