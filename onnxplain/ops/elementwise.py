@@ -8,7 +8,7 @@ from ..errors import UnsupportedModelError
 from ..tape import Var, op
 from .newer import softplus
 from .registry import activation, product, register, selection, total, zero
-from .shapes import cast, step
+from .shapes import cast, in_single, step
 
 # ---- one input: the derivative f'(x), written with x, y = f(x) and the attributes ----
 # In terms of y where possible: a mask from the post-activation leaves ONNX Runtime's Conv+Relu fusion alone.
@@ -183,11 +183,16 @@ def Where(g, y, condition, a, b):
     return None, g * chosen, g * (1 - chosen)
 
 
-@selection("Max", "Min")
-def Max(g, y, *xs):
-    chosen = [cast(op.Equal(x, y), y) for x in xs]
-    ties = op.Sum(*chosen) if len(xs) > 1 else None
-    return [g * c / ties if ties is not None else g for c in chosen]
+for _name in ("Max", "Min"):
+
+    def _vjp(g, y, *xs, _extreme=_name):
+        # Asked again, of the same numbers: of 16-bit ones ONNX Runtime may round x and not y. Of others it is the same node.
+        wide = [in_single(x) for x in xs]
+        chosen = [cast(op.Equal(x, getattr(op, _extreme)(*wide)), g) for x in wide]
+        ties = op.Sum(*chosen) if len(xs) > 1 else None
+        return [g * c / ties if ties is not None else g for c in chosen]
+
+    register(_vjp, _name, kind="selection")
 
 
 # ---- zero almost everywhere ----

@@ -9,7 +9,7 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import add_at, cast, expand_like, over, ratio, reshape, reshape_like, shape_of, typed
+from .shapes import add_at, cast, expand_like, in_single, over, ratio, reshape, reshape_like, shape_of, typed
 
 
 @selection(many=True)
@@ -88,7 +88,8 @@ def GlobalAveragePool(g, y, x):
 
 @selection
 def GlobalMaxPool(g, y, x):
-    chosen = cast(op.Equal(x, y), x)
+    wide = in_single(x)  # see Max
+    chosen = cast(op.Equal(wide, op.GlobalMaxPool(wide)), g)
     return (g * chosen / op.ReduceSum(chosen, list(range(2, x.rank)), keepdims=1),)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..tape import Var, op
-from .registry import reduction, register, selection, zero
-from .shapes import axes_of, cast, expand_like, over, ratio, typed
+from .registry import reduction, register, zero
+from .shapes import axes_of, cast, expand_like, in_single, over, ratio, typed
 
 
 def keep(v: Var, x: Var, axes: Var | None, keepdims: int) -> Var:
@@ -49,13 +49,17 @@ def ReduceMean(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     return expand_like(over(keep(g, x, axes, keepdims), ratio(x, y, axes_of(axes, x))), x), None
 
 
-@selection("ReduceMax", "ReduceMin")
-def ReduceMax(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
-    axes, keeps_all = _spread(axes, noop_with_empty_axes)
-    if keeps_all:
-        return g, None
-    chosen = cast(op.Equal(x, keep(y, x, axes, keepdims)), x)
-    return keep(g, x, axes, keepdims) * chosen / op.ReduceSum(chosen, axes, keepdims=1), None
+for _name in ("ReduceMax", "ReduceMin"):
+
+    def _vjp(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0, _extreme=_name):
+        axes, keeps_all = _spread(axes, noop_with_empty_axes)
+        if keeps_all:
+            return g, None
+        wide = in_single(x)  # see Max
+        chosen = cast(op.Equal(wide, getattr(op, _extreme)(wide, axes, keepdims=1)), g)
+        return keep(g, x, axes, keepdims) * chosen / op.ReduceSum(chosen, axes, keepdims=1), None
+
+    register(_vjp, _name, kind="selection")
 
 
 @reduction

@@ -49,9 +49,14 @@ def ratio(x: Var, y: Var, axes: Sequence[int] | None = None) -> Var | float:
     return cast(op.Size(x), wide) / cast(op.Size(y), wide)
 
 
+def in_single(x: Var) -> Var:
+    """x in 32 bits where it has 16."""
+    return cast(x, np.dtype(np.float32)) if x.type.is_float and x.dtype.itemsize == 2 else x
+
+
 def over(g: Var, count: Var | float) -> Var:
     """g divided by a count, in 32 bits where g has 16: these hold none above 65504."""
-    wide = cast(g, np.dtype(np.float32)) if g.dtype.itemsize == 2 else g
+    wide = in_single(g)
     return cast(wide / (cast(count, wide) if isinstance(count, Var) else count), g)
 
 

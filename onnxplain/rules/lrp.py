@@ -342,8 +342,8 @@ class ShareTies(Rule, name="share_ties"):
 
     def relevance(self, R, f):
         cells, x = windows(f), f.x[0]
-        y, r = (op.Reshape(v, op.Concat([-1, 1], op.Shape(v, start=2), axis=0)) for v in (f.y, R))
-        won = cast(op.Equal(cells.z, y), r)
+        r = op.Reshape(R, op.Concat([-1, 1], op.Shape(R, start=2), axis=0))
+        won = cast(op.Equal(cells.z, op.ReduceMax(cells.z, [1], keepdims=1)), r)
         assert cells.pull is not None
         (back,) = cells.pull(won * r / op.ReduceSum(won, [1], keepdims=1))
         return [reshape_like(back, x)]

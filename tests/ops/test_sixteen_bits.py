@@ -46,6 +46,21 @@ def test_bfloat16_is_well_typed(op_type):
     assert {o.type.tensor_type.elem_type for o in built.graph.output if o.name.startswith("grad_")} == {onnx.TensorProto.BFLOAT16}
 
 
+@pytest.mark.parametrize("extreme", ["Max (h, c)", "Min (c, h)", "ReduceMax <keepdims = 0> (h, axes)", "ReduceMin (h, axes)", "GlobalMaxPool (h)"])
+@pytest.mark.parametrize("params", [{"method": "gradient"}, {"method": "lrp", "composite": "epsilon"}, {"method": "deeplift"}], ids=lambda p: p["method"])
+def test_an_extreme_is_one_of_its_numbers_however_they_are_rounded(extreme, params):
+    text = f"""<ir_version: 8, opset_import: ["": 21]> g (float16[N, 4, 5, 5] x) => (float16[N, M] y) <int64[2] axes = {{2, 3}}> {{
+        h = Softplus (x)  c = Conv (h, w)  m = {extreme}  f = Flatten (m)  y = Identity (f)
+    }}"""
+    rng, found = np.random.default_rng(0), []
+    x, w = rng.standard_normal((3, 4, 5, 5)).astype(np.float16), rng.standard_normal((4, 4, 1, 1)).astype(np.float16)
+    for dtype, spelled in ((np.float16, text), (np.float32, text.replace("float16", "float"))):
+        model = onnx.parser.parse_model(spelled)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(w.astype(dtype), "w"))
+        found.append(onnxplain.explain(model, x.astype(dtype), target=1, **params).attribution)
+    np.testing.assert_allclose(*found, atol=2e-2 * np.abs(found[1]).max())
+
+
 def test_a_saved_float16_loop_can_be_loaded(tmp_path):
     """ONNX Runtime ends the process where a Scan reads 16-bit constants from outside."""
     text = """<ir_version: 8, opset_import: ["": 21]> g (float16[N, 6, 3] x) => (float16[N, 2, 4] y) {
