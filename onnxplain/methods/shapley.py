@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb, log
+from math import comb, lgamma
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,7 +169,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
 
     def values(self, game: Game, empty: np.ndarray) -> np.ndarray:
         game.require_linear()
-        tables = [self._table(m, game.most) for m in game.counts]
+        tables = [self._table(int(m), game.most) for m in game.counts]  # 2 ** 63 is no int64
         present = np.zeros([max(len(z) for z, _ in tables), len(tables), game.most], np.float32)
         for row, (z, _) in enumerate(tables):
             present[: len(z), row, : z.shape[1]] = z
@@ -188,7 +188,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
             return np.zeros([1, m]), np.zeros(1)
         if 2**m - 2 <= self.samples:
             z = _subsets(range(1, 2**m - 1), m)
-            return z, _kernel(m)[z.sum(1) - 1]
+            return z, _kernel(z.sum(1), m)
         draw, sizes, half = np.random.default_rng([self.seed, m]), np.arange(1, m), -(-self.samples // 2)
         chance = 1 / (sizes * (m - sizes))
         wanted = draw.choice(sizes, half, p=chance / chance.sum())
@@ -204,12 +204,12 @@ class KernelShap(_Shapley, name="kernel_shap"):
         require(bool(proper.any()) or m < 2, "coalitions must hold some with a part of the features")
         if not proper.any():
             return np.zeros([1, m]), np.zeros(1)
-        return given[proper, :m], _kernel(m)[sizes[proper] - 1] if weights is None else weights[proper]
+        return given[proper, :m], _kernel(sizes[proper], m) if weights is None else weights[proper]
 
 
-def _kernel(m: int) -> np.ndarray:
-    """The weights of coalitions of 1 … m − 1 features, the largest one."""
-    logs = np.array([-log(comb(m, k) * k * (m - k)) for k in range(1, m)])
+def _kernel(sizes: np.ndarray, m: int) -> np.ndarray:
+    """The weights of coalitions of so many of m features, the largest of them one."""
+    logs = np.array([lgamma(k) + lgamma(m - k) for k in sizes.tolist()])  # of one over (m over k) k (m − k), times m!
     return np.exp(logs - logs.max())
 
 

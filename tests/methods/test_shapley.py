@@ -12,6 +12,7 @@ from onnx import helper
 
 import onnxplain
 from onnxplain import InputError
+from onnxplain.methods.shapley import _kernel
 from onnxplain.session import Session
 
 MASK = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [2, 2, 2, 3, 3], [2, 2, 2, 3, 3], [4, 4, 4, 4, 4]])
@@ -51,6 +52,24 @@ def test_exact_values_of_a_picture(method, batch_size):
         expected = over_orders(score, known.x[n].astype(float), 0.3, np.broadcast_to(MASK, (2, 5, 5)))
         np.testing.assert_allclose(e.attribution[n], np.broadcast_to(expected[MASK], (2, 5, 5)), atol=1e-5)
     assert np.abs(e.delta).max() < 1e-5
+
+
+@pytest.mark.parametrize("features", [62, 63, 64])
+def test_more_features_than_a_number_has_bits(features):
+    """A linear model's values are w · x, from as many coalitions as there are features."""
+    w, x = draw(features, 1), draw(2, features, seed=1)
+    model = parse(f"g (float[N,{features}] x) => (float[N,1] y) {{ y = MatMul(x, w) }}", w=w)
+    e = onnxplain.explain(model, x, "kernel_shap", samples=4 * features)
+    np.testing.assert_allclose(e.attribution, x * w[:, 0], atol=1e-4)
+    assert np.abs(e.delta).max() < 1e-4
+    coalitions = np.random.default_rng(0).random((2 * features, features)) < 0.5
+    e = onnxplain.explain(model, x, "kernel_shap", coalitions=coalitions.astype(int))
+    np.testing.assert_allclose(e.attribution, x * w[:, 0], atol=1e-4)
+
+
+def test_weights_of_many_features_do_not_vanish():
+    np.testing.assert_allclose(_kernel(np.array([1, 2, 3]), 4), [1, comb(4, 1) * 3 / (comb(4, 2) * 4), 1])
+    np.testing.assert_allclose(_kernel(np.array([2500, 2501]), 5000), [2499 / 2500, 1])
 
 
 @pytest.mark.parametrize("method", METHODS)
