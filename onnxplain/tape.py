@@ -104,7 +104,7 @@ def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[
         for n, t in found.items():
             if t.shape is None and t.dtype is not None and isinstance(length[0], int):
                 found[n] = Type.tensor(t.dtype, [None] * length[0])
-    return {n: types[node.input[0]] for n in found} if node.op_type in SHAPE_KEPT else found
+    return dict.fromkeys(found, types[node.input[0]]) if node.op_type in SHAPE_KEPT else found
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,14 +185,14 @@ def Where(g, y, condition, a, b):
 
 for _name in ("Max", "Min"):
 
-    def _vjp(g, y, *xs, _extreme=_name):
+    def _to_winners(g, y, *xs, _extreme=_name):
         # Asked again, of the same numbers: of 16-bit ones ONNX Runtime may round x and not y. Of others it is the same node.
         wide = [in_single(x) for x in xs]
         chosen = [cast(op.Equal(x, getattr(op, _extreme)(*wide)), g) for x in wide]
         ties = op.Sum(*chosen) if len(xs) > 1 else None
         return [g * c / ties if ties is not None else g for c in chosen]
 
-    register(_vjp, _name, kind="selection")
+    register(_to_winners, _name, kind="selection")
 
 
 # ---- zero almost everywhere ----

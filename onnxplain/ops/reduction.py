@@ -51,7 +51,7 @@ def ReduceMean(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
 
 for _name in ("ReduceMax", "ReduceMin"):
 
-    def _vjp(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0, _extreme=_name):
+    def _to_winners(g, y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0, _extreme=_name):
         axes, keeps_all = _spread(axes, noop_with_empty_axes)
         if keeps_all:
             return g, None
@@ -59,7 +59,7 @@ for _name in ("ReduceMax", "ReduceMin"):
         chosen = cast(op.Equal(wide, getattr(op, _extreme)(wide, axes, keepdims=1)), g)
         return keep(g, x, axes, keepdims) * chosen / op.ReduceSum(chosen, axes, keepdims=1), None
 
-    register(_vjp, _name, kind="selection")
+    register(_to_winners, _name, kind="selection")
 
 
 @reduction
