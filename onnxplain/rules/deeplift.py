@@ -70,11 +70,14 @@ def log_softmax(m: Var, f: Call) -> Sequence[Cotangent]:
     """x − log Σe: the logarithm and the exponential rescaled."""
     axis = [f.node.attributes.get("axis", -1)]
     x, x0 = _finite(f.x[0]), _finite(f.reference.x[0])
-    c = op.ReduceMax(op.Max(x, x0), axis, keepdims=1)
+    top, top0 = (op.ReduceMax(v, axis, keepdims=1) for v in (x, x0))
+    c = op.Max(top, top0)
     e, e0 = op.Exp(x - c), op.Exp(x0 - c)
     s, s0 = (op.ReduceSum(v, axis, keepdims=1) for v in (e, e0))
+    # One of the two sums is 1 and more; the other may be too small for a float, but not its logarithm.
+    log_s, log_s0 = (op.Log(op.ReduceSum(op.Exp(v - t), axis, keepdims=1)) + (t - c) for v, t in ((x, top), (x0, top0)))
     m_s = op.ReduceSum(-m, axis, keepdims=1)
-    m_e = _quotient(m_s * (op.Log(s) - op.Log(s0)), s - s0, m_s / s)
+    m_e = _quotient(m_s * (log_s - log_s0), s - s0, m_s / op.Max(s, 0.5))
     return [m + _quotient(m_e * (e - e0), x - x0, m_e * e)]
 
 

@@ -8,11 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 class Builder:
-    """Adds random nodes; `shape` follows the current tensor."""
+    """Adds random nodes; `shape` follows the current tensor. Convolutions make `width` channels for each group."""
 
-    def __init__(self, seed: int, batch: int | str = 4) -> None:
+    def __init__(self, seed: int, batch: int | str = 4, width: int = 2) -> None:
         self.rng = np.random.default_rng(seed)
-        self.batch = batch
+        self.batch, self.width = batch, width
         self.size = batch if isinstance(batch, int) else 4
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
@@ -52,7 +52,7 @@ class Builder:
     def add_conv(self, x, shape):
         if len(shape) == 4 and min(shape[2:]) >= 3:
             group = int(self.rng.choice([g for g in (1, 2) if shape[1] % g == 0]))
-            out, pad = 2 * group, int(self.rng.integers(2))
+            out, pad = self.width * group, int(self.rng.integers(2))
             bias = [self.weight(out)] if self.rng.random() < 0.5 else []
             self.node(
                 "Conv",
@@ -65,8 +65,9 @@ class Builder:
     def add_conv_transpose(self, x, shape):
         if len(shape) == 4 and max(shape[2:]) < 8:
             group = int(self.rng.choice([g for g in (1, 2) if shape[1] % g == 0]))
-            bias = [self.weight(2 * group)] if self.rng.random() < 0.5 else []
-            self.node("ConvTranspose", [x, self.weight(shape[1], 2, 2, 2), *bias], (shape[0], 2 * group, *(d + 1 for d in shape[2:])), group=group)
+            out = self.width * group
+            bias = [self.weight(out)] if self.rng.random() < 0.5 else []
+            self.node("ConvTranspose", [x, self.weight(shape[1], self.width, 2, 2), *bias], (shape[0], out, *(d + 1 for d in shape[2:])), group=group)
 
     def add_batch_norm(self, x, shape):
         if len(shape) >= 2:
@@ -235,9 +236,9 @@ class Builder:
         self.node("Mul", [x, name], shape)
 
 
-def random_model(seed: int, batch: int | str = 4, steps: int = 7) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[str]]:
+def random_model(seed: int, batch: int | str = 4, steps: int = 7, width: int = 2) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[str]]:
     """A model, an input, and the names of some tensors inside."""
-    b = Builder(seed, batch)
+    b = Builder(seed, batch, width)
     shape = [(b.size, 6), (b.size, 4, 5, 5), (b.size, 3, 4), (b.size, 2, 6, 6)][b.rng.integers(4)]
     b.values.append(("x", shape))
     for _ in range(steps):
