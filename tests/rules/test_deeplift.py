@@ -88,7 +88,7 @@ NODES = {
     "division": "a = MatMul(x, w)\n e = Exp(x)\n y = Div(a, e)",
     "softmax": "a = MatMul(x, w)\n p = Softmax <axis = 1> (a)\n y = MatMul(p, v)",
     "log_softmax": "a = MatMul(x, w)\n p = LogSoftmax <axis = 1> (a)\n y = MatMul(p, v)",
-    "softmax of scores far apart": "f = Constant <value_float = 60.0> ()\n a = MatMul(x, w)\n b = Mul(a, f)\n p = Softmax <axis = 1> (b)\n y = MatMul(p, v)",
+    "softmax of scores far apart": "f = Constant <value_float = 300.0> ()\n a = MatMul(x, w)\n b = Mul(a, f)\n p = Softmax <axis = 1> (b)\n y = MatMul(p, v)",
     "layer_norm": "a = MatMul(x, w)\n n = LayerNormalization <axis = 1> (a, s)\n y = MatMul(n, v)",
     "maximum": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Max(a, b)",
     "minimum": "a = MatMul(x, w)\n b = MatMul(x, v)\n y = Min(a, b)",
