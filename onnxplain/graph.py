@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import prod
 from typing import Any
 
 import onnx
@@ -104,6 +106,15 @@ class Graph:
             rewrites,
             {n.domain: model.opset_imports.get(n.domain, 1) for n in g.all_nodes() if n.domain not in ("", "ai.onnx")},
         )
+
+    @cached_property
+    def sizes(self) -> Mapping[tuple[str, ...], int]:
+        """How many bytes all values but the weights take, by the symbols in their shapes: what these stand for multiplies a number."""
+        sizes: Counter[tuple[str, ...]] = Counter()
+        for name, t in self.types.items():
+            if name not in self.constants and t.shape is not None and t.dtype is not None:
+                sizes[tuple(d for d in t.shape if isinstance(d, str))] += prod(d for d in t.shape if isinstance(d, int)) * t.dtype.itemsize
+        return sizes
 
     @cached_property
     def producer(self) -> dict[str, Node]:
