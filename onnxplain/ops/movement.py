@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tape import Var, op
 from .registry import movement, selection, zero
-from .shapes import add_at, cast, dim, positions, reshape, reshape_like, shape_of, typed, zeros
+from .shapes import add_at, cast, dim, pad, positions, reshape, reshape_like, shape_of, typed, zeros
 
 zero("Shape", "Size", "ConstantOfShape", "NonZero", "EyeLike", "NonMaxSuppression", "SequenceLength", "OptionalHasElement")
 
@@ -91,20 +91,20 @@ def put_back(g: Var, x: Var, axes: list[int], first: np.ndarray | Var, steps: li
         g = op.Slice(g, [-1] * n, [-(2**62)] * n, backwards, [-1] * n)
     for axis, s in zip(axes, steps):
         if abs(s) > 1:  # zeros between the elements
-            spaced = op.Pad(op.Unsqueeze(g, [axis + 1]), [0, abs(s) - 1], None, [axis + 1])
+            spaced = pad(op.Unsqueeze(g, [axis + 1]), np.array([0, abs(s) - 1]), [axis + 1])
             g = reshape(spaced, shape_of(g, 0, axis), -1, shape_of(g, axis + 1))
     length = dims(g, axes)
     low = first - np.array([int(s < 0) for s in steps]) * (length - np.abs(np.array(steps)))
     rest = dims(x, axes) - low - length
     pads = np.concatenate([low, rest]) if isinstance(rest, np.ndarray) else op.Concat(low, rest, axis=0)
-    return typed(op.Pad(g, pads, None, axes), x)
+    return typed(pad(g, pads, axes), x)
 
 
 @movement
 def Pad(g, y, x, pads, constant_value=None, axes=None, *, mode="constant"):
     if mode != "constant":
-        return add_at(x, op.Pad(positions(x), pads, None, axes, mode=mode), g), None, None, None
-    back = typed(op.Pad(g, op.Neg(pads) if pads.value is None else -pads.value, None, axes), x)
+        return add_at(x, pad(positions(x), pads, axes, mode), g), None, None, None
+    back = typed(pad(g, op.Neg(pads) if pads.value is None else -pads.value, axes), x)
 
     def d_value():
         # What fell on the padding is all that did not fall on x.

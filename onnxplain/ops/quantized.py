@@ -14,7 +14,7 @@ from onnx import helper
 from ..tape import Var, op
 from .linear import Conv, MatMul
 from .registry import quantization
-from .shapes import cast, dim, reshape_like, shape_of, unbroadcast
+from .shapes import cast, dim, pad, reshape_like, shape_of, unbroadcast
 
 
 @quantization
@@ -133,6 +133,6 @@ def _collect(d: Var, scale: Var, axis: int, block_size: int) -> Var:
         each = op.ReduceSum(d, [a for a in range(d.rank) if a != axis], keepdims=0, noop_with_empty_axes=1)
         return reshape_like(unbroadcast(each, scale), scale)
     whole = dim(scale, axis) * block_size
-    full = op.Pad(d, op.Concat([0], whole - dim(d, axis), axis=0), None, [axis])
+    full = pad(d, op.Concat([0], whole - dim(d, axis), axis=0), [axis])
     blocks = op.Reshape(full, op.Concat(shape_of(d, 0, axis), dim(scale, axis), [block_size], shape_of(d, axis + 1), axis=0))
     return op.ReduceSum(blocks, [axis + 1], keepdims=0)

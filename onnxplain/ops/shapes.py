@@ -93,6 +93,18 @@ def expand_like(v: Var, x: Var) -> Var:
     return typed(op.Expand(v, op.Shape(x)), x)
 
 
+def pad(x: Var, pads: Var | np.ndarray, axes: Var | Sequence[int] | None, mode: str | None = None) -> Var:
+    """x padded along axes: those before, those behind. All axes are told, since ONNX Runtime mistakes which are meant when it moves a Transpose past a Pad."""
+    axes = axes.value.tolist() if isinstance(axes, Var) and axes.value is not None else axes
+    if axes is None or isinstance(axes, Var) or x.type.shape is None:
+        return op.Pad(x, pads, None, axes, mode=mode)
+    places = np.full(2 * x.rank, 2 * len(axes))
+    for k, a in enumerate(axes):
+        places[[a % x.rank, x.rank + a % x.rank]] = k, len(axes) + k
+    known = pads.value if isinstance(pads, Var) else pads
+    return op.Pad(x, op.Gather(op.Concat(pads, [0], axis=0), places) if known is None else np.append(known, 0)[places], mode=mode)
+
+
 def filled(x: Var, value: float) -> Var:
     """A constant in the shape of x; unlike 0 * x it does not spread NaN."""
     return expand_like(x.tape.constant(float(value), x), x)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..tape import Type, Var, op
 from .registry import reduction
-from .shapes import cast, counted, dim, reshape_like, typed, zeros
+from .shapes import cast, counted, dim, pad, reshape_like, typed, zeros
 
 
 @reduction
@@ -37,7 +37,7 @@ def _transpose(g: Var, n: Var, axis: Var, extent: Var, parts: Var, inverse: int 
 def _fit(v: Var, axis: Var, extent: Var) -> Var:
     """v cut, or padded with zeros, to an extent along an axis."""
     cut = op.Slice(v, [0], extent, axis)
-    return op.Pad(cut, op.Concat([0], extent - op.Gather(op.Shape(cut), axis), axis=0), None, axis)
+    return pad(cut, op.Concat([0], extent - op.Gather(op.Shape(cut), axis), axis=0), axis)
 
 
 @reduction

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from harness import Fed, case, session
 
@@ -44,3 +45,16 @@ def test_convention(c, want):
     model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y0", onnx.TensorProto.FLOAT, y.shape))
     got = session(onnxplain.vjp(model)).run([f"grad_x{k}"], {f"x{k}": x, "grad_y0": np.ones_like(y)})[0]
     np.testing.assert_allclose(got, np.array(want, np.float32), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cut", ["Slice (t, none, two, three)", "Gather <axis = 3> (t, none)"])
+def test_a_cut_between_two_layouts(cut):
+    """ONNX Runtime mistakes the axes of a Pad when it moves a Transpose past it."""
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]> g (float[N, 4, 3, 5] x) => (float[N, M] y)
+        <int64[1] none = {{0}}, int64[1] two = {{2}}, int64[1] three = {{3}}> {{
+            t = Transpose <perm = [0, 3, 1, 2]> (x)  c = {cut}  u = Transpose <perm = [0, 2, 3, 1]> (c)  y = Flatten (u)
+    }}""")
+    x = np.ones((2, 4, 3, 5), np.float32)
+    columns = 1 if "Gather" in cut else 2
+    got = onnxplain.explain(model, x, "gradient", target=np.ones((2, 4 * columns * 5), np.float32)).attribution
+    np.testing.assert_array_equal(got, np.broadcast_to((np.arange(3) < columns)[:, None], got.shape))
