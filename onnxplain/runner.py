@@ -242,6 +242,11 @@ class Runner:
         if not weighted:
             part = part | {name: _squeezed(answers[TARGET])}
         x = Tensors({k.removeprefix(f"{VALUE}:"): answers.pop(k) for k in list(answers) if k.startswith(f"{VALUE}:")})
+        for n, v in x.items():
+            axis, samples = q.axis(n), len(self.padded(rows))
+            if axis is not None and not q.shared and v.shape[axis] != samples:
+                many = f"{v.shape[axis]} for {samples} samples on axis {axis}"
+                raise InputError(f"{self.method.name} changes a tensor sample by sample, and {n!r} has {many}: choose one that holds them one by one")
         score = answers[SCORE].astype(np.float64)
         score = score.sum(keepdims=True) if q.shared else score
         return Probe(q, x, score, self.padded(rows), part | x, lambda form: self.session(form, weighted, per_run), per_run, bar), answers
@@ -269,7 +274,7 @@ class Runner:
 
         types = q.graph.types
         attributions = {n: joined(key).astype(types[n].dtype if types[n].is_float else np.float32, copy=False) for n, key in self.writer.names.items()}
-        for line in self.method.remarks(joined(SCORE)):
+        for line in (*self.method.remarks(joined(SCORE)), *_lost(attributions)):
             warnings.warn(line, stacklevel=4)
         resolved = _squeezed(joined(TARGET)) if TARGET in pieces[0] else batch.target
         delta = joined(DELTA) if DELTA in pieces[0] else None
@@ -285,6 +290,13 @@ class Runner:
 def weighs(target: np.ndarray) -> bool:
     """Whether a checked target weighs the output's elements, instead of naming one."""
     return target.dtype != np.int64
+
+
+def _lost(attributions: Arrays) -> Iterator[str]:
+    """A line for each attribution with elements that are no numbers."""
+    for n, a in attributions.items():
+        if count := a.size - np.count_nonzero(np.isfinite(a)):
+            yield f"{count} of {a.size} elements of the attribution of {n!r} are not finite: on the way a number is divided by zero or too large for {a.dtype}"
 
 
 def _squeezed(coordinates: np.ndarray) -> np.ndarray:

@@ -320,3 +320,18 @@ def test_clips_with_any_bounds(bounds):
     with switched_off():
         plainly = onnxplain.explain(model, x, "gradient", target=(0, 4, 4), providers=["CPUExecutionProvider"]).attribution
     np.testing.assert_allclose(got, plainly, atol=1e-5)
+
+
+def test_what_is_not_finite_is_said():
+    model = parse("g (float[N,3] x) => (float[N,3] y) { y = Sqrt(x) }")
+    with pytest.warns(UserWarning, match="1 of 3 elements of the attribution of 'x' are not finite"):
+        onnxplain.explain(model, np.float32([[0, 1, 4]]), "gradient", target=np.ones((1, 3), np.float32))
+
+
+@pytest.mark.parametrize(("method", "params"), [("feature_ablation", {}), ("lime", {"samples": 8}), ("rise", {"samples": 4}), ("occlusion", {"window": 1})])
+def test_several_rows_for_each_sample_are_not_perturbed(method, params):
+    model = parse("g (float[N,2,3] x) => (float[N,6] y) { h = Reshape(x, rows) r = Relu(h) y = Reshape(r, back) }", rows=[-1, 3], back=[-1, 6])
+    x = draw(2, 2, 3)
+    assert onnxplain.explain(model, x, "gradient", wrt="h").attribution.shape == (4, 3)
+    with pytest.raises(InputError, match=f"{method} changes a tensor sample by sample, and 'h' has 4 for 2 samples on axis 0"):
+        onnxplain.explain(model, x, method, wrt="h", **params)
