@@ -106,6 +106,18 @@ MUTANTS = [
     ("tape.py", "while free in self.names or (not own and free in self.claimed):", "while free in self.names:", "test_write.py"),
     ("runner.py", "return [row for rows in values for row in rows]", "return values[0]", "foreign/test_classifiers.py"),
     ("runner.py", "[SCORE][scores]", "[SCORE][np.sort(scores)]", PATH),
+    # ---- what random models found ----
+    ("tape.py", 'SHAPE_KEPT = ("GroupNormalization", "MeanVarianceNormalization")', "SHAPE_KEPT = ()", "test_convert.py"),
+    ("foreign/writer.py", "_says(t.proto) > _says(self.types.get(o))", "o not in self.types", "foreign/test_optimised.py"),
+    ("canonical/patterns.py", '("Mish", 1, _tanh_of_softplus),', "", "canonical/test_patterns.py"),
+    ("canonical/patterns.py", "number, values = 1 / by", "number, values = by", "canonical/test_patterns.py"),
+    ("ops/elementwise.py", "wide = [in_single(x) for x in xs]", "wide = xs", "ops/test_sixteen_bits.py"),
+    ("ops/shapes.py", "= k, len(axes) + k", "= k, k", "ops/test_conventions.py"),
+    ("methods/shapley.py", "self._table(int(m), game.most)", "self._table(m, game.most)", "methods/test_shapley.py"),
+    ("methods/shapley.py", "lgamma(k) + lgamma(m - k)", "lgamma(k)", "methods/test_shapley.py"),
+    ("rules/deeplift.py", "+ (t - c) for v, t", "for v, t", "rules/test_deeplift.py"),
+    ("runner.py", "if axis is not None and not q.shared and v.shape[axis] != samples:", "if False:", EXPLAINER),
+    ("graph.py", "if name not in self.constants and t.shape", "if t.shape", "test_graph.py"),
 ]
 
 

@@ -26,6 +26,11 @@ def branching():
     return parse(BRANCH, far=np.float32(99), two=np.float32(2))
 
 
+def test_sizes_are_those_of_what_is_computed():
+    model = parse("g (float[N,M,5] x) => (float[N,M,2] y, float[1,2] z) { y = MatMul(x, w) z = Neg(v) }", w=draw(5, 2), v=draw(1, 2))
+    assert dict(onnxplain.load(model, rewrites=[]).graph().sizes) == {("N", "M"): 4 * (5 + 2), (): 4 * 2}
+
+
 def test_nodes_types_and_users():
     graph = onnxplain.load(cnn().model, rewrites=[]).graph()
     assert [n.op_type for n in graph.nodes] == ["Conv", "BatchNormalization", "Relu", "Conv", "Add", "Relu", "MaxPool", "Flatten", "Gemm", "Softmax"]

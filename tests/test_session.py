@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain import InputError, SessionError
+from onnxplain.ops.shapes import cast
 from onnxplain.session import Session, options
 from onnxplain.tape import Tape, Type, op
 
@@ -28,6 +29,15 @@ def test_run():
 def test_big_weights_of_any_float_type(dtype):
     got = Session(emitted(dtype, 5000), ["CPUExecutionProvider"]).run({"x": np.zeros((1, 5000), dtype)})["y"]
     np.testing.assert_array_equal(got[0], np.arange(5000, dtype=dtype))
+
+
+def test_16_bits_turned_and_multiplied():
+    """ONNX Runtime's own optimizer ends the process here."""
+    tape = Tape()
+    x = tape.input("x", Type.tensor(np.float16, ["N", 6, 3]))
+    turned = cast(op.Transpose(x * tape.weight("h", np.float16([2])), perm=[1, 0, 2]), np.dtype(np.float32))
+    session = Session(tape.build({"y": turned @ tape.weight("w", np.ones((3, 4), np.float32))}), ["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run({"x": np.ones((2, 6, 3), np.float16)})["y"], np.full((6, 2, 4), 6))
 
 
 def test_errors_are_one_line(capfd):

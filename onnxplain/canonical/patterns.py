@@ -117,9 +117,14 @@ def _number(value: ir.Value | None) -> float | None:
 
 
 def _is(value: ir.Value | None, number: float) -> bool:
-    """Whether a value is this number; one that no float is exactly may have been cut short, or rounded to 16 bits."""
+    """Whether a value is this number."""
     got = _number(value)
-    return got is not None and math.isclose(got, number, rel_tol=0 if number == float(np.float16(number)) else 1e-3)
+    return got is not None and _near(got, number)
+
+
+def _near(got: float, number: float) -> bool:
+    """Whether this is the number; one that no float is exactly may have been cut short, or rounded to 16 bits."""
+    return math.isclose(got, number, rel_tol=0 if number == float(np.float16(number)) else 1e-3)
 
 
 def _sigmoid(node: ir.Node) -> Found | None:
@@ -150,7 +155,7 @@ def _gated(node: ir.Node) -> Found | None:
         for x, gate in (factors, factors[::-1]):
             maker = gate.producer()
             for op_type, share, read in GATES:
-                if maker is not None and math.isclose(number, share, rel_tol=1e-3) and (found := read(maker, x)) is not None:
+                if maker is not None and _near(number, share) and (found := read(maker, x)) is not None:
                     return op_type, x, found[0], [*inner, gate, *found[1]]
     return None
 
@@ -180,7 +185,7 @@ def _tanh_of_softplus(gate: ir.Node, x: ir.Value) -> Gate | None:
 def _hard_sigmoid_of(gate: ir.Node, x: ir.Value) -> Gate | None:
     if is_op(gate, "HardSigmoid") and gate.inputs[0] is x:
         slope, middle = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
-        return ({}, []) if math.isclose(slope, 1 / 6, rel_tol=1e-3) and middle == 0.5 else None
+        return ({}, []) if _near(slope, 1 / 6) and middle == 0.5 else None
     return None
 
 

@@ -93,6 +93,7 @@ NEARLY = [
     "t = Neg(x)\n a = Div(t, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, half)",
     "q = Mul(x, x)\n k = Mul(q, cubic)\n i = Add(x, k)\n r = Mul(i, root)\n t = Tanh(r)\n b = Add(t, one)\n m = Mul(x, b)\n y = Mul(m, half)",
     "s = Tanh(x)\n b = Add(s, one)\n m = Mul(x, b)\n y = Mul(m, half)",
+    "nearly = Constant<value = float {0.5002}>()\n a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, one)\n m = Mul(x, b)\n y = Mul(m, nearly)",
     "nearly = Constant<value = float {1.0005}>()\n a = Div(x, sqrt2)\n e = Erf(a)\n b = Add(e, nearly)\n m = Mul(x, b)\n y = Mul(m, half)",
 ]
 
