@@ -360,6 +360,8 @@ def _expand_once(model: onnx.ModelProto) -> onnx.ModelProto:
         remedy = f"Remedy: export with opset {OPSET} or lower."
         raise UnsupportedModelError(f"opset {OPSET} cannot say what these operators of opset {version.get('', OPSET)} do: {'; '.join(stuck)}. {remedy}")
     model.opset_import.append(helper.make_opsetid(_HOME, 1))
+    for g in graphs_of(model.graph):  # the inliner knows the types of inputs and of what is declared, not those of initializers
+        g.value_info.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in g.initializer)
     model = _edge("write newer operators as older ones", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
     _set_version(model, version.get("", OPSET))
     return model
@@ -400,11 +402,9 @@ def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str
 
     ONNX's inliner can find it too, but not where an optional input in the middle is omitted.
     """
-    if (text := _BODIES.get(n.op_type)) is not None:
-        known = types.get(n.input[0])
-        if known is None or not known.tensor_type.HasField("shape"):
-            return None
-        body = onnx.parser.parse_function(text(n, len(known.tensor_type.shape.dim)))
+    known = types.get(n.input[0], onnx.TypeProto()).tensor_type if n.op_type in _BODIES else onnx.TypeProto.Tensor()
+    if known.HasField("shape") and (text := _BODIES[n.op_type](n, known)) is not None:
+        body = onnx.parser.parse_function(text)
     else:
         schema = onnx.defs.get_schema(n.op_type, version.get(n.domain, 1), n.domain)
         named = {a.name for a in n.attribute}
@@ -424,8 +424,9 @@ def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str
     return body
 
 
-def _cumulative_product(n: onnx.NodeProto, rank: int) -> str:
+def _cumulative_product(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str:
     """All prefixes side by side along a new axis, ones behind each end, and their products. All ranks stay known."""
+    rank = len(x.shape.dim)
     older, newer = ("j", "i") if not _attribute(n, "reverse", 0) else ("i", "j")
     keep = f"Less({older}, {newer})" if _attribute(n, "exclusive", 0) else f"LessOrEqual({older}, {newer})"
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
@@ -468,8 +469,9 @@ def _cumulative_product(n: onnx.NodeProto, rank: int) -> str:
     }}"""
 
 
-def _tensor_scatter(n: onnx.NodeProto, rank: int) -> str:
+def _tensor_scatter(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str:
     """The update's places along the axis, from where each sample starts to write."""
+    rank = len(x.shape.dim)
     axis, circular = _attribute(n, "axis", -2), _attribute(n, "mode", b"linear") == b"circular"
     start = "Reshape (write_indices, minus)" if len(n.input) > 2 and n.input[2] else "Identity (first)"
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
@@ -500,5 +502,27 @@ def _tensor_scatter(n: onnx.NodeProto, rank: int) -> str:
     }}"""
 
 
-_BODIES: dict[str, Callable[[onnx.NodeProto, int], str]] = {"CumProd": _cumulative_product, "TensorScatter": _tensor_scatter}
-"""Operators whose schemas have no body: it is written for the rank of the first input."""
+def _rms_norm(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str | None:
+    """As exporters spell it, so that it is recognised; the schema's body asks for the rank."""
+    rank = len(x.shape.dim)
+    if x.elem_type != onnx.TensorProto.FLOAT or not rank:
+        return None
+    return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
+    RMSNormalization (x, scale) => (y) {{
+        axes = Constant <value_ints = {list(range(_attribute(n, "axis", -1) % rank, rank))}> ()
+        epsilon = Constant <value_float = {_attribute(n, "epsilon", 1e-5)}> ()
+        square = Mul (x, x)
+        mean = ReduceMean (square, axes)
+        moved = Add (mean, epsilon)
+        deviation = Sqrt (moved)
+        unit = Div (x, deviation)
+        y = Mul (unit, scale)
+    }}"""
+
+
+_BODIES: dict[str, Callable[[onnx.NodeProto, onnx.TypeProto.Tensor], str | None]] = {
+    "CumProd": _cumulative_product,
+    "TensorScatter": _tensor_scatter,
+    "RMSNormalization": _rms_norm,
+}
+"""Operators whose schemas have no body, or none that can be read: it is written for the type of the first input."""

@@ -234,6 +234,12 @@ def test_attributes_that_are_newer_go_where_they_say_nothing():
         converted(parsed(text.format("down"), 24))
 
 
+def test_new_operators_may_read_initializers():
+    model = parsed("g (float[N, 4] x) => (float[N, 4] y) <int64 axis = {1}> { y = CumProd (x, axis) }", opset=26)
+    x = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
+    np.testing.assert_array_equal(run(converted(model), {"x": x})[0], np.cumprod(x, 1))
+
+
 def test_new_operators_inside_subgraphs_are_expanded():
     model = parsed(
         """g (float[N, 4] x, bool c) => (float[N, 4] y) {

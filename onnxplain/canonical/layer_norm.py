@@ -1,4 +1,4 @@
-"""Layer and RMS normalisation that exporters spell out in elementary nodes, recognised as the one operator that each is."""
+"""Layer, RMS and group normalisation that exporters spell out, recognised as the one operator that each is."""
 
 from __future__ import annotations
 
@@ -39,6 +39,75 @@ def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         for maker in (*gone[::-1], *makers):
             if maker.graph is not None and not any(o.uses() for o in maker.outputs):
                 model.graph.remove(maker, safe=True)
+
+
+@rewrite
+def group_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """InstanceNormalization of groups that are laid out as channels, times a constant for each channel, plus another, is GroupNormalization."""
+    for node in list(model.graph):
+        found = _grouped(node, keep)
+        if found is None:
+            continue
+        x, groups, channels, last = found
+        each = [np.repeat(v, channels // groups) for v in (constant(node.inputs[1]), constant(node.inputs[2])) if v is not None]
+        back, (scale, shift) = last, each
+        for op_type in ("Mul", "Add"):
+            user = sole_user(last.outputs[0], keep)
+            given = _by_channel(user, last.outputs[0], channels) if is_op(user, op_type) and not _named(user, keep) else None
+            if given is not None:
+                last = user
+                scale, shift = (scale * given, shift * given) if op_type == "Mul" else (scale, shift + given)
+        name, end = back.outputs[0].name, last.outputs[0]
+        parameters = [new_constant(model, f"{name}/{k}", v.astype(each[0].dtype)) for k, v in (("scale", scale), ("shift", shift))]
+        attributes = {"num_groups": groups, "epsilon": attribute(node, "epsilon", 1e-5)}
+        new = ir.node("GroupNormalization", [x, *parameters], attributes, name=node.name, num_outputs=1)
+        describe(new, end, f"{end.name}/whole")
+        model.graph.insert_before(last, new)
+        log.append(f"group_norm: {node.name or name} and what is around it are one GroupNormalization")
+        gone = [node.inputs[0].producer(), node, *_chain(back, last)]
+        bypass(model, last, new.outputs[0])
+        for maker in gone[::-1]:
+            if maker is not None and maker.graph is not None and not any(o.uses() for o in maker.outputs):
+                model.graph.remove(maker, safe=True)
+
+
+def _grouped(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, int, int, ir.Node] | None:
+    """x, the numbers of its groups and channels, and the node that has put them back, where this one normalises [N, groups, the rest]."""
+    split = node.inputs[0].producer() if is_op(node, "InstanceNormalization") and node.inputs[0] is not None else None
+    if (
+        not is_op(split, "Reshape")
+        or sole_user(split.outputs[0], keep) is None
+        or names_parameter(node, keep)
+        or any(constant(v) is None for v in node.inputs[1:])
+    ):
+        return None
+    x, groups, back = split.inputs[0], split.outputs[0].shape, sole_user(node.outputs[0], keep)
+    if x is None or x.shape is None or groups is None or len(x.shape) < 3 or len(groups) != 3 or back is None or not is_op(back, "Reshape"):
+        return None
+    to, asked, final = constant(split.inputs[1]), back.inputs[1].producer() if back.inputs[1] is not None else None, back.outputs[0].shape
+    its_own = is_op(asked, "Shape") and asked.inputs[0] is x and not asked.attributes
+    # As many elements as x has: where all extents but one are x's, so is that one.
+    restored = its_own or (final is not None and len(final) == len(x.shape) and sum(map(_same, final, x.shape)) >= len(final) - 1)
+    by_sample = (to is not None and to[0] == 0) or _same(groups[0], x.shape[0])
+    channels, n = x.shape[1], groups[1]
+    if back.inputs[0] is not node.outputs[0] or not restored or not by_sample or not isinstance(channels, int) or not isinstance(n, int) or channels % n:
+        return None
+    return x, n, channels, back
+
+
+def _same(a: int | ir.SymbolicDim, b: int | ir.SymbolicDim) -> bool:
+    """Whether two extents are known to be equal."""
+    return a == b and (isinstance(a, int) or a.value is not None)
+
+
+def _by_channel(node: ir.Node, value: ir.Value, channels: int) -> np.ndarray | None:
+    """The constant operand beside `value`, as one number for each channel."""
+    array, rank = constant(node.inputs[1] if node.inputs[0] is value else node.inputs[0]), len(value.shape or ())
+    if array is None or array.ndim > rank:
+        return None
+    whole = array.reshape([1] * (rank - array.ndim) + list(array.shape))
+    fits = whole.shape[1] in (1, channels) and all(d == 1 for k, d in enumerate(whole.shape) if k != 1)
+    return np.ascontiguousarray(np.broadcast_to(whole.reshape(-1), [channels])) if fits else None
 
 
 def _standardised(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[ir.Value]] | None:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from ..tape import Var, op
+from .newer import SPELLED_OUT
 from .registry import batch_norm, normalization, softmax
-from .shapes import over, ratio, reshape_like, shape_of, zeros
+from .shapes import cast, in_single, over, ratio, reshape_like, shape_of, zeros
 
 # ---- softmax ----
 
@@ -112,6 +113,22 @@ def GroupNormalization(g, y, x, scale, bias, *, num_groups, epsilon=1e-5, stash_
     dx = reshape_like(standardised(grouped(g * _channels(scale, x)), centred, inverse, [2]), x)
     rest = [0, *range(2, x.rank)]
     return dx, (lambda: op.ReduceSum(g * reshape_like(centred * inverse, x), rest, keepdims=0)), (lambda: op.ReduceSum(g, rest, keepdims=0))
+
+
+def _group_norm(x: Var, scale: Var, bias: Var, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1) -> Var:
+    """As exporters write it: ONNX Runtime's CPU provider knows the operator by a body of smaller nodes."""
+    if x.type.shape is None:
+        return op.GroupNormalization(x, scale, bias, num_groups=num_groups, epsilon=epsilon, stash_type=stash_type)
+    groups = op.Reshape(in_single(x) if stash_type == 1 else x, [0, num_groups, -1])
+    if groups.dtype == np.float32:
+        unit = op.InstanceNormalization(groups, np.ones(num_groups, np.float32), np.zeros(num_groups, np.float32), epsilon=epsilon)
+    else:
+        centred, inverse = moments(groups, [2], epsilon)
+        unit = centred * inverse
+    return cast(reshape_like(unit, x), x) * _channels(scale, x) + _channels(bias, x)
+
+
+SPELLED_OUT["GroupNormalization"] = _group_norm
 
 
 @normalization

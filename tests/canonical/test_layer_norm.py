@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import pytest
 from helpers import draw, parse, rewritten, unchanged
 
@@ -118,3 +119,61 @@ def test_gradients_stay_and_rules_see_one_node(text):
     rows = [{"kind": "normalization", "rule": "pass"}]
     passed = onnxplain.explain(spelled(text), x, "lrp", rules=rows, relevance="one_hot", target=target, providers=cpu).attribution
     np.testing.assert_array_equal(passed, target)
+
+
+GROUPED = "r = Reshape(x, into)\n n = InstanceNormalization<epsilon = 0.01>(r, k, z)\n h = Shape(x)\n c = Reshape(n, h)\n "
+GROUPS = {
+    "into": np.int64([0, 2, -1]),
+    "k": np.float32([1, 2]),
+    "z": np.float32([0, 0.5]),
+    "g": draw(6, 1, 1, seed=1) + 1,
+    "b": draw(1, 6, 1, 1, seed=2),
+    "all": np.float32([1.5]),
+    "places": draw(3, 5, seed=3),
+    "to": np.int64([-1, 6, 3, 5]),
+    "turned": np.int64([-1, 6, 5, 3]),
+    "thirds": np.int64([0, 3, -1]),
+}
+
+
+def grouped(text, outputs="float[N,6,3,5] y"):
+    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return parse(f"g (float[N,6,3,5] x) => ({outputs}) {{ {text} }}", **{k: v for k, v in GROUPS.items() if k in words})
+
+
+@pytest.mark.parametrize("end", ["y = Identity(c)", "m = Mul(c, g)\n y = Add(m, b)", "m = Mul(all, c)\n y = Add(b, m)", "y = Add(c, all)", "y = Mul(c, g)"])
+@pytest.mark.parametrize("asked", [True, False])
+def test_groups_laid_out_as_channels(end, asked):
+    text = GROUPED if asked else GROUPED.replace(" h = Shape(x)\n c = Reshape(n, h)", " c = Reshape(n, to)")
+    graph = unchanged(grouped(text + end), {"x": draw(2, 6, 3, 5)}, rewrites=["group_norm"])
+    assert [n.op_type for n in graph.nodes if n.op_type not in ("Identity", "Shape")] == ["GroupNormalization"]
+    assert graph.nodes[-1].outputs == ("y",)
+    assert any("GroupNormalization" in line for line in graph.rewrites)
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs"),
+    [
+        (GROUPED.replace("Reshape(n, h)", "Reshape(n, turned)").replace("h = Shape(x)\n", "") + "y = Neg(c)", "float[N,6,5,3] y"),
+        (GROUPED.replace("InstanceNormalization<epsilon = 0.01>(r, k, z)", "LpNormalization(r)") + "y = Neg(c)", "float[N,6,3,5] y"),
+        (GROUPED + "y = Neg(c)", "float[N,6,3,5] y, float[N,2,45] n"),
+        (GROUPED + "y = Neg(c)\n w = Abs(r)", "float[N,6,3,5] y, float[N,2,45] w"),
+    ],
+)
+def test_groups_that_are_read_or_put_elsewhere_stay(text, outputs):
+    graph = unchanged(grouped(text, outputs), {"x": draw(2, 6, 3, 5)}, rewrites=["group_norm"])
+    assert "GroupNormalization" not in {n.op_type for n in graph.nodes}
+
+
+def test_what_differs_from_place_to_place_stays_behind_the_groups():
+    graph = unchanged(grouped(GROUPED + "y = Mul(c, places)"), {"x": draw(2, 6, 3, 5)}, rewrites=["group_norm"])
+    assert [n.op_type for n in graph.nodes if n.op_type != "Shape"] == ["GroupNormalization", "Mul"]
+
+
+def test_rms_norm_of_its_own_opset_is_one_node():
+    header = '<ir_version: 11, opset_import: ["": 23]>'
+    model = onnx.parser.parse_model(header + "g (float[N,3,4] x, float[4] s) => (float[N,3,4] y) { y = RMSNormalization<axis = -1, epsilon = 0.01>(x, s) }")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(draw(4, seed=1) + 1, "s"))
+    del model.graph.input[1]
+    graph = unchanged(model, {"x": draw(2, 3, 4)})
+    assert [n.op_type for n in graph.nodes] == ["RMSNormalization"]
