@@ -66,7 +66,11 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     tape = Tape()
     env = {n: tape.weight(n, t) for n, t in graph.constants.items()} | {n: tape.constant(v, name=n) for n, v in shapes.items()}
     for node in foldable:
-        results = tape.emit(node.op_type, [env[i] if i else None for i in node.inputs], len(node.outputs), node.proto.attribute, names=node.outputs)
+        args, attributes = [env.get(i) for i in node.inputs], node.proto.attribute
+        if node.op_type == "CastLike":
+            results = tape.emit("Cast", args[:1], attributes={"to": _elem_type(graph, node.inputs[1])}, names=node.outputs)
+        else:
+            results = tape.emit(node.op_type, args, len(node.outputs), attributes, names=node.outputs)
         env |= dict(zip(node.outputs, [results] if len(node.outputs) == 1 else results))
     inner = set(foldable)
     wanted = [o for n in foldable for o in n.outputs if o and (o in keep or any(u not in inner for u in graph.users.get(o, ())))]
@@ -84,8 +88,14 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     _sweep_unused(model)
 
 
+def _elem_type(graph: Graph, name: str) -> int:
+    """ONNX's number of a value's type, 0 where it is not known."""
+    return graph.types[name].proto.tensor_type.elem_type
+
+
 def _folds(graph: Graph, node: Node, known: set[str]) -> bool:
-    if node.domain or node.op_type in RANDOM or not node.inputs or any(i and i not in known for i in node.inputs):
+    read = node.inputs[:1] if node.op_type == "CastLike" and _elem_type(graph, node.inputs[1]) else node.inputs  # the other only tells the type
+    if node.domain or node.op_type in RANDOM or not node.inputs or any(i and i not in known for i in read):
         return False
     if node.op_type == "DequantizeLinear":  # ONNX Runtime quantises a float weight between two scales anew, all of it by one scale
         return False

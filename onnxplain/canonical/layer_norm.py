@@ -121,18 +121,35 @@ def _standardised(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[
         return None
     a, b = total.producer().inputs
     variance, epsilon = (a, constant(b)) if constant(b) is not None else (b, constant(a))
-    if epsilon is None or epsilon.size != 1 or variance is None or not is_op(variance.producer(), "ReduceMean"):
+    found = _spread(variance, u) if epsilon is not None and epsilon.size == 1 and variance is not None else None
+    if found is None:
         return None
-    square = variance.producer().inputs[0]
-    extents = _mean_of(variance, square)
-    if square is None or extents is None or not _is_square(square.producer(), u):
-        return None
-    inner += [root, total, variance, square]
+    extents, within = found
+    inner += [root, total, variance, *within]
     if is_op(u.producer(), "Sub"):
         x, mean = u.producer().inputs
         if x is not None and mean is not None and _mean_of(mean, x) == extents:
             return "LayerNormalization", x, float(epsilon.reshape(-1)[0]), extents, [*inner, u, mean]
     return "RMSNormalization", u, float(epsilon.reshape(-1)[0]), extents, inner
+
+
+def _spread(variance: ir.Value, u: ir.Value) -> tuple[list[int], list[ir.Value]] | None:
+    """Of the mean of u²: the extents of the axes that it is taken along, and the values inside. For u = x − mean also as E[x²] − mean², not below 0."""
+    maker, inner = variance.producer(), []
+    if is_op(maker, "Max") and len(maker.inputs) == 2:
+        cut = next((v for v, zero in (maker.inputs, maker.inputs[::-1]) if (c := constant(zero)) is not None and c.size == 1 and not c.any()), None)
+        maker, inner = (cut.producer(), [cut]) if cut is not None else (None, [])
+    second, of, less = variance, u, None
+    if is_op(maker, "Sub") and is_op(u.producer(), "Sub"):
+        (second, less), (of, mean) = maker.inputs, u.producer().inputs
+        if second is None or less is None or of is None or mean is None or not _is_square(less.producer(), mean):
+            return None
+        inner += [second, less]
+    elif inner:
+        return None
+    square = second.producer().inputs[0] if is_op(second.producer(), "ReduceMean") else None
+    extents = _mean_of(second, square)
+    return (extents, [*inner, square]) if square is not None and extents is not None and _is_square(square.producer(), of) else None
 
 
 def _divided(node: ir.Node) -> tuple[ir.Value, ir.Value, list[ir.Value]] | None:

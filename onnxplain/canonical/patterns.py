@@ -133,10 +133,16 @@ def _sigmoid(node: ir.Node) -> Found | None:
         for power, one in _either(total.producer()):
             if _is(one, 1) and is_op(power.producer(), "Exp"):
                 negated = power.producer().inputs[0]
-                x = negated.producer().inputs[0] if is_op(negated.producer(), "Neg") else None
-                if x is not None:
+                if (x := _negated(negated.producer())) is not None:
                     return "Sigmoid", x, {}, [total, power, negated]
     return None
+
+
+def _negated(node: ir.Node | None) -> ir.Value | None:
+    """What the node negates, scikit-learn's way too."""
+    if node is not None and is_op(node, "Mul"):
+        return next((x for x, number in _either(node) if _is(number, -1)), None)
+    return node.inputs[0] if node is not None and is_op(node, "Neg") else None
 
 
 def _softsign(node: ir.Node) -> Found | None:
@@ -190,11 +196,24 @@ def _hard_sigmoid_of(gate: ir.Node, x: ir.Value) -> Gate | None:
 
 
 def _clip_of(gate: ir.Node, x: ir.Value) -> Gate | None:
-    to_six = is_op(gate, "Clip") and len(gate.inputs) == 3 and _number(gate.inputs[1]) == 0 and _is(gate.inputs[2], 6)
-    raised = gate.inputs[0] if to_six else None
+    raised, inner = _zero_to_six(gate)
     if raised is not None and is_op(raised.producer(), "Add") and any(a is x and _is(b, 3) for a, b in _either(raised.producer())):
-        return {}, [raised]
+        return {}, [*inner, raised]
     return None
+
+
+def _zero_to_six(node: ir.Node) -> tuple[ir.Value | None, list[ir.Value]]:
+    """What the node keeps between 0 and 6, if it does, and the value between the two limits."""
+    if is_op(node, "Clip") and len(node.inputs) == 3 and _number(node.inputs[1]) == 0 and _is(node.inputs[2], 6):
+        return node.inputs[0], []
+    limits = {"Max": 0.0, "Min": 6.0}
+    for outer, inner in (("Min", "Max"), ("Max", "Min")):
+        for v, limit in _either(node) if is_op(node, outer) and len(node.inputs) == 2 else ():
+            maker = v.producer()
+            for x, other in _either(maker) if maker is not None and is_op(maker, inner) and len(maker.inputs) == 2 else ():
+                if _is(limit, limits[outer]) and _is(other, limits[inner]):
+                    return x, [v]
+    return None, []
 
 
 def _bell_of(gate: ir.Node, x: ir.Value) -> Gate | None:

@@ -82,3 +82,10 @@ def test_quantised_weights_keep_their_scales():
         scales=np.float32([0.0001, 0.004]),
     )
     assert "k" not in unchanged(model, {"x": draw(3, 2, 4, 4)}).constants
+
+
+def test_a_number_cast_like_a_tensor_is_a_number():
+    model = parse("g (float16[N,3] x) => (float16[N,3] y) { n = CastLike(two, x) y = Mul(x, n) }", two=np.float32(2))
+    graph, _ = rewritten(model, rewrites=["fold_constants"])
+    assert [n.op_type for n in graph.nodes] == ["Mul"]
+    assert graph.constants["n"].numpy().dtype == np.float16

@@ -16,6 +16,7 @@ WEIGHTS = {
     "two": np.float32(2),
     "eps": np.float32(1e-3),
     "three": np.float32(3),
+    "nil": np.float32(0),
     "first": np.int64([1]),
     "g": draw(4, seed=1) + 1,
     "b": draw(4, seed=2),
@@ -26,6 +27,10 @@ WEIGHTS = {
     "gg": draw(3, 4, seed=5),
     "w": draw(4, 3, seed=6),
 }
+FAST = (
+    "m = ReduceMean(x, ax)\n d = Sub(x, m)\n q = Mul(x, x)\n k = ReduceMean(q, ax)\n l = Mul(m, m)\n v = Sub(k, l)\n"
+    " u = Max(v, nil)\n e = Add(u, eps)\n r = Sqrt(e)\n"
+)
 SPELLINGS = [
     CORE + "y = Div(d, r)",
     CORE + "n = Div(d, r)\n s = Mul(n, g)\n y = Add(s, b)",
@@ -35,6 +40,9 @@ SPELLINGS = [
     MULTIPLIED + "n = Mul(d, i)\n s = Mul(n, g)\n y = Add(s, b)",
     MULTIPLIED + "y = Mul(i, d)",
     CORE.replace("ax", "both") + "n = Div(d, r)\n s = Mul(n, gg)\n y = Add(s, b)",
+    FAST + "n = Div(d, r)\n s = Mul(n, g)\n y = Add(s, b)",
+    FAST.replace("Max(v, nil)", "Max(nil, v)") + "y = Div(d, r)",
+    FAST.replace(" u = Max(v, nil)\n e = Add(u, eps)", " e = Add(v, eps)") + "y = Div(d, r)",
 ]
 
 
@@ -52,6 +60,10 @@ def test_spellings(text):
 
 
 NEARLY = [
+    FAST.replace("Mul(m, m)", "Mul(m, x)") + "y = Div(d, r)",
+    FAST.replace("Max(v, nil)", "Max(v, three)") + "y = Div(d, r)",
+    FAST.replace("Sub(k, l)", "Sub(l, k)") + "y = Div(d, r)",
+    FAST.replace("Mul(x, x)", "Mul(x, d)") + "y = Div(d, r)",
     CORE.replace("m = ReduceMean(x, ax)", "m = ReduceMean(x, first)") + "y = Div(d, r)",
     CORE.replace("ax", "first") + "y = Div(d, r)",
     CORE.replace("v = ReduceMean(q, ax)", "v = ReduceMean(q, both)") + "y = Div(d, r)",

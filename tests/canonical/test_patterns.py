@@ -15,6 +15,7 @@ HALF, SQRT2, ROOT = np.float32(0.5), np.float32(math.sqrt(2)), np.float32(math.s
 NUMBERS = {
     "half": HALF,
     "one": np.float32(1),
+    "minus": np.float32([-1]),
     "two": np.float32(2),
     "three": np.float32(3),
     "six": np.float32(6),
@@ -27,7 +28,11 @@ NUMBERS = {
 }
 
 SPELLINGS = {
-    "Sigmoid": ["n = Neg(x)\n e = Exp(n)\n s = Add(one, e)\n y = Div(one, s)", "n = Neg(x)\n e = Exp(n)\n s = Add(e, one)\n y = Reciprocal(s)"],
+    "Sigmoid": [
+        "n = Neg(x)\n e = Exp(n)\n s = Add(one, e)\n y = Div(one, s)",
+        "n = Neg(x)\n e = Exp(n)\n s = Add(e, one)\n y = Reciprocal(s)",
+        "n = Mul(x, minus)\n e = Exp(n)\n s = Add(e, one)\n y = Reciprocal(s)",
+    ],
     "Swish": ["s = Sigmoid(x)\n y = Mul(x, s)", "s = Sigmoid(x)\n y = Mul(s, x)", "k = Mul(x, half)\n s = Sigmoid(k)\n y = Mul(x, s)"],
     "Softsign": ["a = Abs(x)\n s = Add(a, one)\n y = Div(x, s)", "a = Abs(x)\n s = Add(one, a)\n y = Div(x, s)"],
     "Mish": ["p = Softplus(x)\n t = Tanh(p)\n y = Mul(x, t)", "p = Softplus(x)\n t = Tanh(p)\n y = Mul(t, x)"],
@@ -36,6 +41,8 @@ SPELLINGS = {
         "a = Add(x, three)\n c = Clip(a, zero, six)\n m = Mul(x, c)\n y = Div(m, six)",
         "a = Add(three, x)\n c = Clip(a, zero, six)\n m = Mul(c, x)\n y = Div(m, six)",
         "a = Add(x, three)\n c = Clip(a, zero, six)\n g = Mul(c, sixth)\n y = Mul(x, g)",
+        "a = Add(x, three)\n c = Max(a, zero)\n d = Min(c, six)\n g = Div(d, six)\n y = Mul(x, g)",
+        "a = Add(x, three)\n c = Min(six, a)\n d = Max(zero, c)\n m = Mul(x, d)\n y = Div(m, six)",
         "a = Add(x, three)\n c = Clip(a, zero, six)\n g = Div(c, six)\n y = Mul(g, x)",
     ],
     "Gelu": [
@@ -73,6 +80,9 @@ def test_which_gelu_is_told():
 
 
 NEARLY = [
+    "a = Add(x, three)\n c = Max(a, zero)\n d = Max(c, six)\n g = Div(d, six)\n y = Mul(x, g)",
+    "a = Add(x, three)\n c = Max(a, six)\n d = Min(c, zero)\n g = Div(d, six)\n y = Mul(x, g)",
+    "n = Mul(x, two)\n e = Exp(n)\n s = Add(e, one)\n y = Reciprocal(s)",
     "a = Abs(x)\n s = Add(a, two)\n y = Div(x, s)",
     "a = Abs(x)\n s = Add(a, one)\n y = Div(s, x)",
     "p = Softplus(x)\n t = Sigmoid(p)\n y = Mul(x, t)",
