@@ -131,7 +131,12 @@ class Runner:
                 rows = 1 if axis is None else n
                 part = self._part(feeds, np.zeros(rows if rank == 1 else (rows, rank), np.int64), range(min(n, q.fixed or n)), n)
                 shape = [n if a == axis and q.batch is not None else int(d) for a, d in enumerate(self.session("shape", False).run(part)[SHAPE])]
-        parsed = targets.parse(target, [int(d or 0) for d in shape], axis)
+        try:
+            parsed = targets.parse(target, [int(d or 0) for d in shape], axis)
+        except InputError as error:
+            if q.output in q.graph.outputs:
+                raise
+            raise InputError(f"{error}; the output here is {q.output!r}, {q.score}: output= names another") from None
         return parsed.astype(q.score.dtype) if parsed.dtype.kind == "f" else parsed
 
     # ---- run ----

@@ -335,3 +335,10 @@ def test_several_rows_for_each_sample_are_not_perturbed(method, params):
     assert onnxplain.explain(model, x, "gradient", wrt="h").attribution.shape == (4, 3)
     with pytest.raises(InputError, match=f"{method} changes a tensor sample by sample, and 'h' has 4 for 2 samples on axis 0"):
         onnxplain.explain(model, x, method, wrt="h", **params)
+
+
+def test_a_target_that_does_not_fit_the_score_is_told_which_that_is():
+    model = parse("g (float[N,2,3] x) => (float[N,6] y) { a = Neg(x) p = Softmax(a) y = Reshape(p, flat) }", flat=[-1, 6])
+    with pytest.raises(InputError, match=r"target 5 does not tell .*; the output here is 'a', float32\[N, 2, 3\]: output= names another"):
+        onnxplain.explain(model, draw(2, 2, 3), "gradient", target=5)
+    assert onnxplain.explain(model, draw(2, 2, 3), "gradient", target=5, output="y").attribution.shape == (2, 2, 3)
