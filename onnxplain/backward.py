@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .errors import UnsupportedModelError
 from .flow import Flow
 from .graph import Graph, Node, reads
-from .ops.shapes import cast, typed, unbroadcast, zeros
+from .ops.shapes import SINGLE, cast, in_single, is_half, typed, unbroadcast, zeros
 from .tape import Var, op
 
 Cotangent = Var | None
@@ -183,22 +181,13 @@ class _Wide(Mapping):
         self.env = env
 
     def __getitem__(self, name: str) -> Var:
-        v = self.env[name]
-        return cast(v, SINGLE) if is_half(v) else v
+        return in_single(self.env[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.env)
 
     def __len__(self) -> int:
         return len(self.env)
-
-
-SINGLE = np.dtype(np.float32)
-
-
-def is_half(v: Var) -> bool:
-    """Whether a tensor holds 16-bit floats."""
-    return v.type.is_float and v.dtype.itemsize == 2
 
 
 def single(g: Var | Sequence[Cotangent], f: Call) -> tuple[Any, Call]:

@@ -88,11 +88,16 @@ def _np_dtype(elem_type: int) -> np.dtype:
 _schema = cache(onnx.defs.get_schema)
 
 
+@cache
+def _imports(opset: int) -> list[onnx.OperatorSetIdProto]:
+    return [helper.make_opsetid("", opset)]
+
+
 def output_types(node: onnx.NodeProto, types: Mapping[str, Type], data: Mapping[str, onnx.TensorProto], opset: int = OPSET) -> dict[str, Type]:
     """What ONNX's schema says of a node's outputs, from the types of its inputs and the small constants among them."""
     if node.domain not in ("", "ai.onnx"):
         return {}
-    given, schema, imports = {n: t.proto for n, t in types.items()}, _schema(node.op_type, opset, node.domain), [helper.make_opsetid("", opset)]
+    given, schema, imports = {n: t.proto for n, t in types.items()}, _schema(node.op_type, opset, node.domain), _imports(opset)
     try:
         inferred = infer_node_outputs(schema, node, given, dict(data), opset_imports=imports, ir_version=IR_VERSION)
     except (InferenceError, ValueError) as error:
@@ -379,7 +384,7 @@ class Tape:
             value_info=[helper.make_value_info(n, t.proto) for n, t in made if t is not None and _image(t)],
         )
         others = [helper.make_opsetid(domain, version) for domain, version in self.imports.items()]
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET), *others], ir_version=IR_VERSION, producer_name="onnxplain")
+        model = helper.make_model(graph, opset_imports=[*_imports(OPSET), *others], ir_version=IR_VERSION, producer_name="onnxplain")
         helper.set_model_props(model, dict(metadata or {}))
         return Emitted(model, weights)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import numpy_helper, parser
+from onnx import TensorProto, numpy_helper, parser
 
 import onnxplain
 from onnxplain.session import Session
@@ -24,6 +24,19 @@ def parse(text: str, **weights) -> onnx.ModelProto:
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     onnx.checker.check_model(model)
     return model
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float16 twin of a float32 model."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    for t in half.graph.initializer:
+        if t.data_type == TensorProto.FLOAT:
+            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float16), t.name))
+    del half.graph.value_info[:]
+    for v in (*half.graph.input, *half.graph.output):
+        v.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return half
 
 
 def plain(model: onnx.ModelProto) -> ort.InferenceSession:

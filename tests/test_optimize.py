@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from helpers import draw
+from helpers import draw, halved
 from networks import Net, build
 
 import onnxplain
@@ -146,16 +146,6 @@ def test_alpha_and_beta_multiply_kernels():
     with switched_off("scaled_kernel"):
         assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 7
     assert readers(nodes_of(biased(), **ALPHA_BETA), "Div", "Mul") == 1  # the dense layer's
-
-
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same in 16 bits."""
-    del model.graph.value_info[:]
-    for t in [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]:
-        t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t).astype(np.float16), t.name))
-    for v in (*model.graph.input, *model.graph.output):
-        v.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    return model
 
 
 @pytest.mark.parametrize("stabilizer", [0.0, 0.1, {"clip": True, "epsilon": 0.1}, {"zeros_only": True}, {"norm_scale": True, "epsilon": 0.1}], ids=str)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
@@ -29,22 +29,15 @@ def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         parameters = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "var": np.ones_like(scale)}
         values = [new_constant(model, f"{name}/{k}", v) for k, v in parameters.items()]
         new = ir.node("BatchNormalization", [x, *values], {"epsilon": 0.0}, name=node.name, num_outputs=1)
-        describe(new, add.outputs[0], f"{name}/whole")
-        model.graph.insert_before(add, new)
         log.append(f"batch_norm: {node.name or name} and its Add are a BatchNormalization")
-        bypass(model, add, new.outputs[0])
-        model.graph.remove(node, safe=True)
+        take_over(model, new, add, [node])
 
 
 def _per_channel(node: ir.Node, variable: set[ir.Value | None], x: ir.Value, keep: Collection[str]) -> np.ndarray | None:
     """The constant operand as one number for each channel of x, if it is that and nobody named it."""
     array = next((a for v in node.inputs if v not in variable and v is not None and v.name not in keep and (a := constant(v)) is not None), None)
-    rank = len(x.shape or ())
-    if array is None or array.ndim > rank or rank < 2:
-        return None
-    spread = (1,) * (rank - array.ndim) + array.shape
-    alone = all(d == 1 for a, d in enumerate(spread) if a != 1)
-    return array.reshape(-1) if alone and array.size == x.shape[1] else None
+    numbers = per_channel(array, x)
+    return numbers if numbers is not None and x.shape is not None and numbers.size == x.shape[1] else None
 
 
 @rewrite

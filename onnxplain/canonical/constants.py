@@ -66,11 +66,11 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     tape = Tape()
     env = {n: tape.weight(n, t) for n, t in graph.constants.items()} | {n: tape.constant(v, name=n) for n, v in shapes.items()}
     for node in foldable:
-        args, attributes = [env.get(i) for i in node.inputs], node.proto.attribute
+        args = [env.get(i) for i in node.inputs]
         if node.op_type == "CastLike":
             results = tape.emit("Cast", args[:1], attributes={"to": _elem_type(graph, node.inputs[1])}, names=node.outputs)
         else:
-            results = tape.emit(node.op_type, args, len(node.outputs), attributes, names=node.outputs)
+            results = tape.emit(node.op_type, args, len(node.outputs), node.proto.attribute, names=node.outputs)
         env |= dict(zip(node.outputs, [results] if len(node.outputs) == 1 else results))
     inner = set(foldable)
     wanted = [o for n in foldable for o in n.outputs if o and (o in keep or any(u not in inner for u in graph.users.get(o, ())))]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, constant, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over
 
 
 @rewrite
@@ -28,17 +28,11 @@ def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             user = sole_user(last.outputs[0], keep)
         if op_type == "LayerNormalization" and is_op(user, "Add") and (given := _along(user, last.outputs[0], extents)) is not None and not _named(user, keep):
             last, shift = user, given
-        name, end = node.outputs[0].name, last.outputs[0]
+        name = node.outputs[0].name
         parameters = [new_constant(model, f"{name}/{k}", v) for k, v in (("scale", scale), ("shift", shift)) if v is not None]
         new = ir.node(op_type, [x, *parameters], {"axis": -len(extents), "epsilon": epsilon}, name=node.name, num_outputs=1)
-        describe(new, end, f"{end.name}/whole")
-        model.graph.insert_before(last, new)
         log.append(f"layer_norm: {node.name or name} and what is around it are one {op_type}")
-        gone = _chain(node, last)
-        bypass(model, last, new.outputs[0])
-        for maker in (*gone[::-1], *makers):
-            if maker.graph is not None and not any(o.uses() for o in maker.outputs):
-                model.graph.remove(maker, safe=True)
+        take_over(model, new, last, [*_chain(node, last)[::-1], *makers])
 
 
 @rewrite
@@ -48,34 +42,29 @@ def group_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         found = _grouped(node, keep)
         if found is None:
             continue
-        x, groups, channels, last = found
+        x, groups, channels, split, last = found
         each = [np.repeat(v, channels // groups) for v in (constant(node.inputs[1]), constant(node.inputs[2])) if v is not None]
         back, (scale, shift) = last, each
         for op_type in ("Mul", "Add"):
             user = sole_user(last.outputs[0], keep)
-            given = _by_channel(user, last.outputs[0], channels) if is_op(user, op_type) and not _named(user, keep) else None
+            given = per_channel(_beside(user, last.outputs[0]), x) if is_op(user, op_type) and not _named(user, keep) else None
             if given is not None:
                 last = user
                 scale, shift = (scale * given, shift * given) if op_type == "Mul" else (scale, shift + given)
-        name, end = back.outputs[0].name, last.outputs[0]
+        name = back.outputs[0].name
         parameters = [new_constant(model, f"{name}/{k}", v.astype(each[0].dtype)) for k, v in (("scale", scale), ("shift", shift))]
         attributes = {"num_groups": groups, "epsilon": attribute(node, "epsilon", 1e-5)}
         new = ir.node("GroupNormalization", [x, *parameters], attributes, name=node.name, num_outputs=1)
-        describe(new, end, f"{end.name}/whole")
-        model.graph.insert_before(last, new)
         log.append(f"group_norm: {node.name or name} and what is around it are one GroupNormalization")
-        gone = [node.inputs[0].producer(), node, *_chain(back, last)]
-        bypass(model, last, new.outputs[0])
-        for maker in gone[::-1]:
-            if maker is not None and maker.graph is not None and not any(o.uses() for o in maker.outputs):
-                model.graph.remove(maker, safe=True)
+        take_over(model, new, last, [*_chain(back, last)[::-1], node, split])
 
 
-def _grouped(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, int, int, ir.Node] | None:
-    """x, the numbers of its groups and channels, and the node that has put them back, where this one normalises [N, groups, the rest]."""
+def _grouped(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, int, int, ir.Node, ir.Node] | None:
+    """x, the numbers of its groups and channels, and the nodes that lay them out and put them back, where this one normalises [N, groups, the rest]."""
     split = node.inputs[0].producer() if is_op(node, "InstanceNormalization") and node.inputs[0] is not None else None
     if (
-        not is_op(split, "Reshape")
+        split is None
+        or not is_op(split, "Reshape")
         or sole_user(split.outputs[0], keep) is None
         or names_parameter(node, keep)
         or any(constant(v) is None for v in node.inputs[1:])
@@ -92,22 +81,12 @@ def _grouped(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, int, int, 
     channels, n = x.shape[1], groups[1]
     if back.inputs[0] is not node.outputs[0] or not restored or not by_sample or not isinstance(channels, int) or not isinstance(n, int) or channels % n:
         return None
-    return x, n, channels, back
+    return x, n, channels, split, back
 
 
 def _same(a: int | ir.SymbolicDim, b: int | ir.SymbolicDim) -> bool:
     """Whether two extents are known to be equal."""
     return a == b and (isinstance(a, int) or a.value is not None)
-
-
-def _by_channel(node: ir.Node, value: ir.Value, channels: int) -> np.ndarray | None:
-    """The constant operand beside `value`, as one number for each channel."""
-    array, rank = constant(node.inputs[1] if node.inputs[0] is value else node.inputs[0]), len(value.shape or ())
-    if array is None or array.ndim > rank:
-        return None
-    whole = array.reshape([1] * (rank - array.ndim) + list(array.shape))
-    fits = whole.shape[1] in (1, channels) and all(d == 1 for k, d in enumerate(whole.shape) if k != 1)
-    return np.ascontiguousarray(np.broadcast_to(whole.reshape(-1), [channels])) if fits else None
 
 
 def _standardised(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[ir.Value]] | None:
@@ -189,9 +168,14 @@ def _is_square(node: ir.Node | None, x: ir.Value) -> bool:
     return is_op(node, "Mul") and node.inputs[0] is x and node.inputs[1] is x
 
 
+def _beside(node: ir.Node, value: ir.Value) -> np.ndarray | None:
+    """The other operand, if it is a constant."""
+    return constant(node.inputs[1] if node.inputs[0] is value else node.inputs[0])
+
+
 def _along(node: ir.Node, value: ir.Value, extents: list[int]) -> np.ndarray | None:
     """The constant operand beside `value`, as one number for each element that is normalised together."""
-    array = constant(node.inputs[1] if node.inputs[0] is value else node.inputs[0])
+    array = _beside(node, value)
     if array is None or any(d != 1 for d in array.shape[: max(0, array.ndim - len(extents))]) or array.ndim > len(value.shape or ()):
         return None
     trailing = array.reshape(array.shape[max(0, array.ndim - len(extents)) :])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, is_op, new_constant, rewrite
+from .registry import attribute, constant, describe, is_op, new_constant, rewrite, take_over
 
 
 @rewrite
@@ -32,14 +32,8 @@ def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
                 if any(v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
                     continue
                 new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
-                describe(new, node.outputs[0], f"{node.outputs[0].name}/whole")
-                model.graph.insert_before(node, new)
                 log.append(f"activations: {node.name or node.outputs[0].name} and what leads to it are one {op_type}")
-                bypass(model, node, new.outputs[0])
-                for v in inner:
-                    maker = v.producer()
-                    if maker is not None and maker.graph is not None and not any(o.uses() for o in maker.outputs):
-                        model.graph.remove(maker, safe=True)
+                take_over(model, new, node, _producers(inner))
                 break
 
 

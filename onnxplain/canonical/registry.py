@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import onnx_ir as ir
@@ -51,6 +51,27 @@ def bypass(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
     model.graph.remove(node, safe=True)
     old.name, value.name = f"{name}/gone", name
     value.shape = shape if shape is not None else value.shape
+
+
+def take_over(model: ir.Model, new: ir.Node, last: ir.Node, others: Iterable[ir.Node]) -> None:
+    """Put one node in the place of several: it takes over the output of the last, and the others go where nobody reads them any more."""
+    end = last.outputs[0]
+    describe(new, end, f"{end.name}/whole")
+    model.graph.insert_before(last, new)
+    bypass(model, last, new.outputs[0])
+    for node in others:
+        if node.graph is not None and not any(o.uses() for o in node.outputs):
+            model.graph.remove(node, safe=True)
+
+
+def per_channel(array: np.ndarray | None, x: ir.Value) -> np.ndarray | None:
+    """A constant beside x that differs from channel to channel alone: one number, or one for each channel."""
+    rank = len(x.shape or ())
+    if array is None or array.ndim > rank or rank < 2:
+        return None
+    spread = (1,) * (rank - array.ndim) + array.shape
+    alone = all(d == 1 for a, d in enumerate(spread) if a != 1)
+    return array.reshape(-1) if alone and array.size in (1, x.shape[1]) else None
 
 
 def sole_user(value: ir.Value, keep: Collection[str]) -> ir.Node | None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..ops.newer import rms_norm
-from ..ops.shapes import cast, counted, dim, mT
+from ..ops.shapes import cast, counted, dim, in_single, mT
 from ..tape import Var, op
 from .registry import microsoft, unless
 
@@ -21,7 +21,7 @@ def LayerNormalization(x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type
 
 @microsoft
 def SimplifiedLayerNormalization(x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
-    wide = x if x.dtype.itemsize > 2 else cast(x, np.dtype(np.float32))  # squares of halves overflow
+    wide = in_single(x)  # squares of halves overflow
     unit, inverse, _ = rms_norm(wide, axis, epsilon)
     return cast(unit * cast(scale, wide), x), inverse
 

@@ -188,7 +188,8 @@ for _name in ("Max", "Min"):
     def _to_winners(g, y, *xs, _extreme=_name):
         # Asked again, of the same numbers: of 16-bit ones ONNX Runtime may round x and not y. Of others it is the same node.
         wide = [in_single(x) for x in xs]
-        chosen = [cast(op.Equal(x, getattr(op, _extreme)(*wide)), g) for x in wide]
+        top = getattr(op, _extreme)(*wide)
+        chosen = [cast(op.Equal(x, top), g) for x in wide]
         ties = op.Sum(*chosen) if len(xs) > 1 else None
         return [g * c / ties if ties is not None else g for c in chosen]
 

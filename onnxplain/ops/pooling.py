@@ -9,7 +9,7 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import add_at, cast, expand_like, in_single, over, ratio, reshape, reshape_like, shape_of, typed
+from .shapes import add_at, expand_like, in_single, over, ratio, reshape, reshape_like, shape_of, to_winners, typed
 
 
 @selection(many=True)
@@ -89,8 +89,7 @@ def GlobalAveragePool(g, y, x):
 @selection
 def GlobalMaxPool(g, y, x):
     wide = in_single(x)  # see Max
-    chosen = cast(op.Equal(wide, op.GlobalMaxPool(wide)), g)
-    return (g * chosen / op.ReduceSum(chosen, list(range(2, x.rank)), keepdims=1),)
+    return (to_winners(g, wide, op.GlobalMaxPool(wide), list(range(2, x.rank))),)
 
 
 @reduction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..tape import Var, op
 from .registry import reduction, register, zero
-from .shapes import axes_of, cast, expand_like, in_single, over, ratio, typed
+from .shapes import axes_of, cast, expand_like, in_single, over, ratio, to_winners, typed
 
 
 def keep(v: Var, x: Var, axes: Var | None, keepdims: int) -> Var:
@@ -56,8 +56,7 @@ for _name in ("ReduceMax", "ReduceMin"):
         if keeps_all:
             return g, None
         wide = in_single(x)  # see Max
-        chosen = cast(op.Equal(wide, getattr(op, _extreme)(wide, axes, keepdims=1)), g)
-        return keep(g, x, axes, keepdims) * chosen / op.ReduceSum(chosen, axes, keepdims=1), None
+        return to_winners(keep(g, x, axes, keepdims), wide, getattr(op, _extreme)(wide, axes, keepdims=1), axes), None
 
     register(_to_winners, _name, kind="selection")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import helper
 
-from ..tape import Dim, Formula, Type, Var, op
+from ..tape import Dim, Formula, Operand, Type, Var, op
 
 
 def typed(v: Var, like: Var) -> Var:
@@ -49,9 +49,23 @@ def ratio(x: Var, y: Var, axes: Sequence[int] | None = None) -> Var | float:
     return cast(op.Size(x), wide) / cast(op.Size(y), wide)
 
 
-def in_single(x: Var) -> Var:
-    """x in 32 bits where it has 16."""
-    return cast(x, np.dtype(np.float32)) if x.type.is_float and x.dtype.itemsize == 2 else x
+SINGLE = np.dtype(np.float32)
+
+
+def is_half(v: Var) -> bool:
+    """Whether a tensor holds 16-bit floats."""
+    return v.type.is_float and v.dtype.itemsize == 2
+
+
+def in_single(v: Var) -> Var:
+    """v in 32 bits where it has 16."""
+    return cast(v, SINGLE) if is_half(v) else v
+
+
+def to_winners(g: Var, x: Var, top: Var, axes: Operand) -> Var:
+    """g to the elements of x that are the top along the axes; ties share it equally."""
+    won = cast(op.Equal(x, top), g)
+    return g * won / op.ReduceSum(won, axes, keepdims=1)
 
 
 def over(g: Var, count: Var | float) -> Var:

@@ -20,7 +20,7 @@ import numpy as np
 from ..backward import Call, Cotangent, Part, single
 from ..checks import finite, is_list, is_real, not_negative, require, told
 from ..ops.normalization import moments
-from ..ops.shapes import cast, filled, reshape_like, step, unbroadcast
+from ..ops.shapes import cast, filled, reshape_like, step, to_winners, unbroadcast
 from ..tape import Formula, Var, op
 
 RULES: dict[str, Any] = {}
@@ -343,9 +343,8 @@ class ShareTies(Rule, name="share_ties"):
     def relevance(self, R, f):
         cells, x = windows(f), f.x[0]
         r = op.Reshape(R, op.Concat([-1, 1], op.Shape(R, start=2), axis=0))
-        won = cast(op.Equal(cells.z, op.ReduceMax(cells.z, [1], keepdims=1)), r)
         assert cells.pull is not None
-        (back,) = cells.pull(won * r / op.ReduceSum(won, [1], keepdims=1))
+        (back,) = cells.pull(to_winners(r, cells.z, op.ReduceMax(cells.z, [1], keepdims=1), [1]))
         return [reshape_like(back, x)]
 
 

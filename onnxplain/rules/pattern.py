@@ -23,7 +23,7 @@ from ..errors import UnsupportedModelError
 from ..flow import Flow
 from ..graph import Node
 from ..ops.linear import _einsum_terms
-from ..ops.shapes import cast, filled, step
+from ..ops.shapes import cast, filled, in_single, step
 from ..tape import Var, op
 from .lrp import Rule
 
@@ -132,7 +132,7 @@ class Layer:
         y may keep the neuron's bias, as no covariance hears of what is added to every y.
         """
         node, biased = self.node, _biased(self.flow, self.node)
-        known = {n: _wide(env[n]) for n in (*node.inputs, node.outputs[0], biased) if n}
+        known = {n: in_single(env[n]) for n in (*node.inputs, node.outputs[0], biased) if n}
         f = Call(node, known, Flow(self.flow.graph, self.flow.outputs, (self.name,)))  # whose VJP is the one by the weight
         at, places = f.active.index(node.inputs.index(self.name)), list(self.summed)
         c, m = op.ReduceMean(f.y, places, noop_with_empty_axes=1), regime(known[biased])
@@ -188,8 +188,3 @@ def _biased(flow: Flow, node: Node) -> str:
         if is_bias and len(flow.graph.users[y]) == 1 and types[user.outputs[0]].shape == types[y].shape:
             return user.outputs[0]
     return y
-
-
-def _wide(v: Var) -> Var:
-    """Half precision is too narrow for sums."""
-    return cast(v, np.dtype(np.float32)) if v.type.is_float and v.dtype.itemsize < 4 else v

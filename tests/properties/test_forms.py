@@ -5,8 +5,7 @@ from contextlib import suppress
 import numpy as np
 import onnx
 import pytest
-from helpers import plain
-from onnx import TensorProto, numpy_helper
+from helpers import halved, plain
 
 import onnxplain
 from onnxplain import UnsupportedModelError
@@ -23,18 +22,6 @@ METHODS = {
     "deep_taylor": {},
     "deeplift": {},
 }  # fmt: skip
-
-
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same in float16."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    for t in half.graph.initializer:
-        if t.data_type == TensorProto.FLOAT:
-            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float16), t.name))
-    for v in (*half.graph.input, *half.graph.output):
-        v.type.tensor_type.elem_type = TensorProto.FLOAT16
-    return half
 
 
 def forms(model: onnx.ModelProto, x: np.ndarray, target: int | tuple[int, ...], method: str, **params):

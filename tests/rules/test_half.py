@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-from helpers import parse
+from helpers import halved, parse
 from networks import build
-from onnx import TensorProto, numpy_helper
 
 import onnxplain
 
 X = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
-
-
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The float16 twin of a float32 model."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    for t in half.graph.initializer:
-        if t.data_type == TensorProto.FLOAT:
-            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float16), t.name))
-    del half.graph.value_info[:]
-    for v in (*half.graph.input, *half.graph.output):
-        v.type.tensor_type.elem_type = TensorProto.FLOAT16
-    return half
 
 
 OPTIONS = {
