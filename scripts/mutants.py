@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATH, NOISE = "methods/test_path.py", "methods/test_noise.py"
 BATCH, NORM, LINEAR = "canonical/test_batch.py", "canonical/test_batch_norm.py", "canonical/test_linear.py"
-OPTIMIZE = "test_optimize.py"
+OPTIMIZE, WINOGRAD = "test_optimize.py", "test_winograd.py"
 LAYOUT, TARGET, EXPLAINER = "canonical/test_layout.py", "test_target.py", "test_explainer.py"
 
 MUTANTS = [
@@ -73,6 +73,11 @@ MUTANTS = [
     ("optimize.py", "op.ConvTranspose(_spread(g, strides, output_padding)", "op.ConvTranspose(_spread(g, strides, None)", OPTIMIZE),
     ("optimize.py", '("FusedConv", "Identity")', '("Identity",)', OPTIMIZE),
     ("optimize.py", '"Add", [sums[id(n)].output[0], bias]', '"Sub", [sums[id(n)].output[0], bias]', OPTIMIZE),
+    ("winograd.py", "3 / 2, -3 / 2])", "3 / 2, 3 / 2])", WINOGRAD),
+    ("winograd.py", "np.kron(G, g_row)[:, ::-1]", "np.kron(G, g_row)", WINOGRAD),
+    ("winograd.py", "start = 2 - before", "start = 2 - after", WINOGRAD),
+    ("winograd.py", "perm=[3, 2, 1, 4, 0, 5]", "perm=[3, 2, 0, 4, 1, 5]", WINOGRAD),
+    ("winograd.py", "_placed(width, left, right)", "_placed(width, top, bottom)", WINOGRAD),
     ("device.py", "recording.given[n].update_inplace(v)", "pass", "test_device.py"),
     ("device.py", "[np.array(r.numpy()) for r in recording.results]", "[r.numpy() for r in recording.results]", "test_device.py"),
     # ---- rewrites ----

@@ -66,6 +66,14 @@ def depthwise():
     return n.model()
 
 
+def wide():
+    """Two convolutions with 256 channels at 28 × 28."""
+    n = Net(seed=2)
+    n.shape = ["N", 3, 28, 28]
+    n.head(n.add("GlobalAveragePool", n.relu_conv(n.relu_conv("x", 3, 256), 256, 256)), 256)
+    return n.model()
+
+
 def attention():
     """One block of a transformer on 48 tokens of 16 numbers."""
     n = Net(seed=9)
@@ -93,6 +101,7 @@ ALPHA_BETA = {"method": "lrp", "composite": "epsilon_alpha2_beta1"}
 WITH = [  # rewrite, model, method, operators that it brings, operators that it spares, what hides it
     ("steep_step", pools, {}, ["HardSigmoid"], ["Greater"], []),
     ("flipped_kernel", pools, {}, ["Slice"], ["ConvTranspose"], []),
+    ("winograd", wide, {}, ["MatMul"], ["Slice"], []),
     ("pointwise_spread", pools, {}, ["MatMul"], ["ConvTranspose"], []),
     ("blocked_mask", pools, {}, ["FusedConv"], [], []),
     ("blocked_product", pools, {}, ["Conv"], [], []),
@@ -241,6 +250,15 @@ def test_none_changes_a_number(options, name, model):
     with switched_off(name) if name else switched_off(*OPTIMIZATIONS):
         got = onnxplain.explain(model(), x, target=1, **options).attribution
     np.testing.assert_allclose(onnxplain.explain(model(), x, target=1, **options).attribution, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("options", [{"method": "guided_backprop"}, EPSILON, ALPHA_BETA], ids=str)
+def test_tiles_change_no_number(options):
+    x = draw(2, 3, 28, 28)
+    got = onnxplain.explain(wide(), x, target=1, **options).attribution
+    with switched_off():
+        expected = onnxplain.explain(wide(), x, target=1, **options).attribution
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
