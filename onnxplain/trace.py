@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The relevance of every intermediate tensor, and the way of its sum through the nodes.
+    """The relevance of every intermediate tensor, and the way of its sum through the nodes; printed, a table of sums over the batch.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Trace:
 
     def __str__(self) -> str:
         rows = [("node", "operator", "kind", "arrived", "sent", "absorbed")]
-        rows += [(s.node, s.op_type, s.kind or "", *(f"{np.mean(v):.4g}" for v in (s.arrived, s.sent, s.absorbed))) for s in self.steps]
+        rows += [(s.node, s.op_type, s.kind or "", *(f"{np.sum(v):.4g}" for v in (s.arrived, s.sent, s.absorbed))) for s in self.steps]
         widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
         lines = ["  ".join(cell.rjust(w) if c > 2 else cell.ljust(w) for c, (cell, w) in enumerate(zip(r, widths))).rstrip() for r in rows]
         broken = self.first_not_finite

@@ -58,6 +58,9 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
             start, end = node.attributes.get("start", 0), node.attributes.get("end")
             shapes[node.outputs[0]] = np.array(t[start:end], np.int64)
             known.update(node.outputs)
+        elif (extents := _extents(graph, node)) is not None:
+            shapes[node.outputs[0]] = extents
+            known.update(node.outputs)
         elif _folds(graph, node, known):
             foldable.append(node)
             known.update(node.outputs)
@@ -91,6 +94,17 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
 def _elem_type(graph: Graph, name: str) -> int:
     """ONNX's number of a value's type, 0 where it is not known."""
     return graph.types[name].proto.tensor_type.elem_type
+
+
+def _extents(graph: Graph, node: Node) -> np.ndarray | None:
+    """What a Gather takes of a shape, if it takes known extents alone."""
+    shape = graph.producer.get(node.inputs[0]) if node.op_type == "Gather" and not node.domain else None
+    places = graph.constants.get(node.inputs[1]) if shape is not None and shape.op_type == "Shape" and not shape.domain and not shape.attributes else None
+    extents = graph.types[shape.inputs[0]].shape if shape is not None and places is not None else None
+    if extents is None:
+        return None
+    taken = np.asarray(np.array(extents, object)[places.numpy()], object)
+    return taken.astype(np.int64) if all(isinstance(d, int) for d in taken.flat) else None
 
 
 def _folds(graph: Graph, node: Node, known: set[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +14,7 @@ from .registry import attribute, constant, is_op, names_parameter, new_constant,
 def layer_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     """(x − mean) / √(variance + ε), times a constant, plus a constant, over the last axes is LayerNormalization; without the mean RMSNormalization."""
     for node in list(model.graph):
-        found = _standardised(node)
+        found = _standardised(node) or _by_statistics(node)
         if found is None:
             continue
         op_type, x, epsilon, extents, inner = found
@@ -110,6 +110,55 @@ def _standardised(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[
         if x is not None and mean is not None and _mean_of(mean, x) == extents:
             return "LayerNormalization", x, float(epsilon.reshape(-1)[0]), extents, [*inner, u, mean]
     return "RMSNormalization", u, float(epsilon.reshape(-1)[0]), extents, inner
+
+
+def _by_statistics(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list[ir.Value]] | None:
+    """The same where a BatchNormalization is told the statistics of [1, rows, C, 1], which the node lays out like x again, as Keras has it."""
+    normed, shape = node.inputs[:2] if is_op(node, "Reshape") else (None, None)
+    norm = normed.producer() if normed is not None else None
+    if normed is None or norm is None or not is_op(norm, "BatchNormalization") or attribute(norm, "training_mode", 0):
+        return None
+    rows, scale, shift, mean, variance = norm.inputs
+    if rows is None or mean is None or variance is None or rows.shape is None or rows.shape[0] != 1 or not _all(scale, 1) or not _all(shift, 0):
+        return None
+    x, back = _source(rows, "Reshape"), shape
+    while (inner := _source(back, "Cast")) is not None:
+        back = inner
+    if x is None or x.shape is None or _source(back, "Shape") is not x or back.producer().attributes:
+        return None
+    axes = [0, *range(2, len(rows.shape))]
+    together = _product([rows.shape[a] for a in axes])
+    extents = next(([int(d) for d in x.shape[k:]] for k in range(len(x.shape) - 1, 0, -1) if together is not None and _product(x.shape[k:]) == together), None)
+    centre, squares = _source(mean, "Squeeze"), _source(variance, "Div")
+    less = _source(squares, "ReduceSumSquare")
+    if extents is None or centre is None or squares is None or less is None or not _all(variance.producer().inputs[1], together):
+        return None
+    if not _over(centre, rows, axes) or not _over(squares, less, axes) or _source(less, "Sub") is not rows or less.producer().inputs[1] is not centre:
+        return None
+    return "LayerNormalization", x, attribute(norm, "epsilon", 1e-5), extents, [normed, rows, mean, centre, variance, squares, less]
+
+
+def _all(value: ir.Value | None, number: float | None) -> bool:
+    """Whether a value, or what is expanded to it, is one number throughout."""
+    array = constant(_source(value, "Expand") or value)
+    return array is not None and number is not None and bool((array == number).all())
+
+
+def _source(value: ir.Value | None, op_type: str) -> ir.Value | None:
+    """The first operand of what makes a value, if that is such a node."""
+    maker = value.producer() if value is not None else None
+    return maker.inputs[0] if maker is not None and is_op(maker, op_type) else None
+
+
+def _product(extents: Sequence) -> int | None:
+    return int(np.prod(extents)) if all(isinstance(d, int) for d in extents) else None
+
+
+def _over(reduced: ir.Value, x: ir.Value, axes: list[int]) -> bool:
+    """Whether a value is a reduction of x over just these axes."""
+    maker = reduced.producer()
+    given = constant(maker.inputs[1]) if is_op(maker, "ReduceMean", "ReduceSumSquare") and len(maker.inputs) > 1 and maker.inputs[0] is x else None
+    return given is not None and sorted(given.tolist()) == axes
 
 
 def _spread(variance: ir.Value, u: ir.Value) -> tuple[list[int], list[ir.Value]] | None:

@@ -7,23 +7,25 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, is_op, new_constant, replace_value, rewrite
+from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, replace_value, rewrite
 
 ELEMENTWISE = {
     *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Selu", "Softplus", "HardSigmoid", "HardSwish", "Gelu", "Clip", "Exp", "Log", "Sqrt", "Neg", "Abs", "Erf"),
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "PRelu", "Identity", "Cast", "Dropout"),
 }
+REDUCTIONS = {f"Reduce{how}" for how in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")}
 
 
 @rewrite
 def sink_transposes(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """Transposes sink through elementwise nodes until they meet their inverse and both vanish."""
+    """Transposes sink through elementwise nodes until they meet their inverse, or a reduction that may ask for other axes, and vanish."""
     cancelled, found = 0, True
     while found:
         found = False
         for node in list(model.graph):
             if node.graph is None or not is_op(node, "Transpose") or node.outputs[0].name in keep or not _perm(node):
                 continue
+            _reduce(model, node, keep, log)
             cancelled += _cancel(model, node, keep)
             if node.graph is not None and _sinks(model, node, keep):
                 found = True
@@ -35,6 +37,21 @@ def _perm(node: ir.Node) -> list[int]:
     value = node.inputs[0]
     rank = len(value.shape) if value is not None and value.shape is not None else 0
     return list(attribute(node, "perm", list(range(rank))[::-1]))
+
+
+def _reduce(model: ir.Model, node: ir.Node, keep: Collection[str], log: list[str]) -> None:
+    """A reduction that leaves the other axes in their order reads what this Transpose reads."""
+    perm = _perm(node)
+    for user in [u for u, k in node.outputs[0].uses() if k == 0 and is_op(u, *REDUCTIONS) and not attribute(u, "keepdims", 1)]:
+        axes = constant(user.inputs[1]) if len(user.inputs) > 1 and not names_parameter(user, keep) else None
+        if axes is None or not axes.size:
+            continue
+        reduced = [perm[a] for a in axes.reshape(-1)]
+        rest = [a for a in perm if a not in reduced]
+        if rest == sorted(rest):
+            user.replace_input_with(0, node.inputs[0])
+            user.replace_input_with(1, new_constant(model, f"{user.outputs[0].name}/axes", np.array(reduced, np.int64)))
+            log.append(f"sink_transposes: {user.name or user.outputs[0].name} reduces the axes of {node.inputs[0].name}")
 
 
 def _cancel(model: ir.Model, node: ir.Node, keep: Collection[str]) -> int:
@@ -85,12 +102,12 @@ def _sinks(model: ir.Model, node: ir.Node, keep: Collection[str]) -> bool:
 
 
 def _leads_to_transpose(node: ir.Node, rank: int) -> bool:
-    """Whether sinking is worth it: some Transpose lies below, beyond elementwise nodes only."""
+    """Whether sinking is worth it: some Transpose or reduction lies below, beyond elementwise nodes only."""
     todo, seen = [node], set()
     while todo:
         n = todo.pop()
         for user, _ in n.outputs[0].uses():
-            if is_op(user, "Transpose"):
+            if is_op(user, "Transpose") or (is_op(user, *REDUCTIONS) and not attribute(user, "keepdims", 1)):
                 return True
             if is_op(user, *ELEMENTWISE) and user not in seen:
                 seen.add(user)

@@ -7,30 +7,53 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, replace_value, rewrite, sole_user
 
 
 @rewrite
 def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """MatMul, or Gemm without a bias, with a constant matrix plus a constant vector is one Gemm."""
+    """MatMul, or Gemm without a bias, with a constant matrix plus a constant vector is one Gemm, even where a Reshape splits rows or columns between."""
     for node in list(model.graph):
         if not (is_op(node, "MatMul") or _unbiased(node)) or _rank(node.inputs[0]) != 2 or _rank(node.inputs[1]) != 2 or not _is_weight(node.inputs[1]):
             continue
-        add = sole_user(node.outputs[0], keep)
+        value = node.outputs[0]
+        add = sole_user(value, keep)
+        while is_op(add, "Reshape", "Squeeze", "Unsqueeze") and add.inputs[0] is value:
+            value = add.outputs[0]
+            add = sole_user(value, keep)
         if not is_op(add, "Add") or not floating(node.inputs[1]):
             continue
-        value = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
+        addend = add.inputs[1] if add.inputs[0] is value else add.inputs[0]
         transposed = attribute(node, "transB", 0) if node.op_type == "Gemm" else 0
-        bias, width = constant(value), node.inputs[1].shape[0 if transposed else 1]
-        if bias is None or bias.ndim > 2 or (bias.ndim == 2 and bias.shape[0] != 1) or bias.ndim == 0 or bias.shape[-1] not in (1, width):
+        bias = _columns(model, addend, value, int(node.inputs[1].shape[0 if transposed else 1]), keep)
+        if bias is None:
             continue
         attributes = {k: a.value for k, a in node.attributes.items() if k != "beta"}
-        gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], value], attributes, name=node.name, num_outputs=1)
-        describe(gemm, add.outputs[0], f"{node.outputs[0].name}/gemm")
-        model.graph.insert_before(add, gemm)
+        gemm = ir.node("Gemm", [node.inputs[0], node.inputs[1], bias], attributes, name=node.name, num_outputs=1)
+        describe(gemm, node.outputs[0], f"{node.outputs[0].name}/gemm")
+        model.graph.insert_before(node, gemm)
         log.append(f"matmul_add: {node.name or node.outputs[0].name} and its Add are one Gemm")
-        bypass(model, add, gemm.outputs[0])
+        last = gemm.outputs[0] if value is node.outputs[0] else value
+        replace_value(model, node.outputs[0], gemm.outputs[0])
+        bypass(model, add, last)
         model.graph.remove(node, safe=True)
+
+
+def _columns(model: ir.Model, addend: ir.Value, value: ir.Value, width: int, keep: Collection[str]) -> ir.Value | None:
+    """What is added to a value whose last axes are the columns of a matrix, as a Gemm takes it; None if it differs from row to row."""
+    bias, shape = constant(addend), list(value.shape or ())
+    if bias is None or bias.ndim == 0 or bias.ndim > len(shape):
+        return None
+    last = next((shape[k:] for k in range(len(shape) - 1, -1, -1) if all(isinstance(d, int) for d in shape[k:]) and np.prod(shape[k:]) == width), None)
+    if last is None:
+        return None
+    spread = (1,) * (len(shape) - bias.ndim) + bias.shape
+    if any(d not in (1, whole) for d, whole in zip(spread, [1] * (len(shape) - len(last)) + last)):
+        return None
+    if bias.ndim <= 2 and len(last) == 1:
+        return addend
+    trailing = bias.reshape(spread[len(shape) - len(last) :])
+    return None if addend.name in keep else new_constant(model, f"{addend.name}/columns", np.broadcast_to(trailing, last).reshape(-1))
 
 
 @rewrite

@@ -89,3 +89,26 @@ def test_a_number_cast_like_a_tensor_is_a_number():
     graph, _ = rewritten(model, rewrites=["fold_constants"])
     assert [n.op_type for n in graph.nodes] == ["Mul"]
     assert graph.constants["n"].numpy().dtype == np.float16
+
+
+def test_known_extents_of_a_shape_that_is_not_known():
+    """Gathered one by one or several at once; the batch is not known, nor what is gathered from anything else than a whole shape."""
+    model = parse(
+        """g (float[N,3,4] x) => (float[N,3,4] y, int64[2] p, int64[2] m, int64[1] l) {
+            s = Shape(x)
+            p = Gather(s, last)
+            one = Gather(s, middle)
+            m = Gather(s, some)
+            part = Shape<start=1>(x)
+            l = Gather(part, zero)
+            f = Cast<to=1>(one)
+            y = Mul(x, f) }""",
+        last=np.array([-1, 1]),
+        middle=np.array(2),
+        some=np.array([0, 1]),
+        zero=np.array([0]),
+    )
+    graph = unchanged(model, {"x": draw(2, 3, 4)}, rewrites=["fold_constants"])
+    assert graph.constants["p"].numpy().tolist() == [4, 3]
+    assert graph.constants["f"].numpy() == 4
+    assert graph.producer["m"].op_type == "Gather"

@@ -87,6 +87,57 @@ def test_what_only_looks_alike_stays(text):
 RMS = "q = Mul(x, x)\n v = ReduceMean(q, ax)\n s = Add(v, eps)\n r = Sqrt(s)\n "
 
 
+STATISTICS = """
+    r = Reshape(x, rows)
+    mk = ReduceMean(r, but)
+    m = Squeeze(mk, but)
+    d = Sub(r, mk)
+    q = ReduceSumSquare<keepdims=0>(d, but)
+    v = Div(q, many)
+    sx = Shape(x)
+    i32 = Cast<to=6>(sx)
+    i64 = Cast<to=7>(i32)
+    k = Slice(i32, zero, first, zero)
+    k64 = Cast<to=7>(k)
+    ones = Expand(unit, k64)
+    zeros = Expand(nil, k64)
+    n = BatchNormalization<epsilon=0.001>(r, ones, zeros, m, v)
+"""
+ROWS = {"rows": np.int64([1, -1, 4, 1]), "but": np.int64([0, 2, 3]), "many": np.float32(4), "zero": np.int64([0]), "unit": np.float32(1)}
+
+
+def by_statistics(text, **changed):
+    """Keras' form, whose statistics are of one sample [1, rows, C, 1]; the batch is no more than a number of rows."""
+    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return parse(f"g (float[N,1,4] x) => (float[N,1,4] y) {{ {text} }}", **{k: v for k, v in (WEIGHTS | ROWS | changed).items() if k in words})
+
+
+@pytest.mark.parametrize("end", ["y = Reshape(n, i64)", "o = Reshape(n, i64)\n s = Mul(o, g)\n y = Add(s, b)", "o = Reshape(n, sx)\n y = Add(o, b)"])
+def test_batch_normalisation_told_the_statistics_of_each_row(end):
+    graph = unchanged(by_statistics(STATISTICS + end), {"x": draw(3, 1, 4)}, rewrites=["layer_norm"])
+    assert [n.op_type for n in graph.nodes] == ["LayerNormalization"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("", "", {"many": np.float32(3)}),
+        ("", "", {"unit": np.float32(2)}),
+        ("", "", {"nil": np.float32(1)}),
+        ("d = Sub(r, mk)", "d = Sub(mk, r)", {}),
+        ("d = Sub(r, mk)", "d = Sub(r, unit)", {}),
+        ("mk = ReduceMean(r, but)", "rr = Mul(r, r)\n mk = ReduceMean(rr, but)", {}),
+        ("n = BatchNormalization<epsilon=0.001>(r,", "h = Neg(r)\n n = BatchNormalization<epsilon=0.001>(h,", {}),
+        ("i64 = Cast<to=7>(i32)", "i64 = Shape(r)", {}),
+    ],
+)
+def test_other_statistics_stay(old, new, changed):
+    text = STATISTICS.replace(old, new) if old else STATISTICS
+    ends = "o = Reshape(n, i64)\n y = Reshape(o, whole)"
+    graph = unchanged(by_statistics(text + ends, whole=np.int64([-1, 1, 4]), **changed), {"x": draw(3, 1, 4)}, rewrites=["layer_norm"])
+    assert "BatchNormalization" in [n.op_type for n in graph.nodes]
+
+
 @pytest.mark.parametrize("text", ["y = Div(x, r)", "i = Reciprocal(r)\n y = Mul(i, x)", "n = Div(x, r)\n y = Mul(g, n)"])
 def test_without_a_mean_it_is_the_rms_norm(text):
     graph = unchanged(spelled(RMS + text), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])

@@ -77,3 +77,34 @@ def test_transposes_of_unknown_rank_stay():
     text = "g (float[N,4] x, int64[R] s) => (float[N,4] y) { h = Reshape(x, s)\n a = Transpose(h)\n b = Transpose<perm=[1,0]>(a)\n y = Reshape(b, like) }"
     graph = unchanged(parse(text, like=np.array([-1, 4])), {"x": draw(2, 4), "s": np.array([4, 2])}, rewrites=["sink_transposes"])
     assert [n.op_type for n in graph.nodes].count("Transpose") == 2
+
+
+REDUCED = [
+    ("float[N,3] y", "a = Transpose<perm=[0,2,3,1]>(x)\n h = Relu(a)\n y = ReduceMean<keepdims=0>(h, axes)", [1, 2], [2, 3]),
+    ("float[N,3] y", "a = Transpose<perm=[0,2,3,1]>(x)\n y = ReduceMax<keepdims=0>(a, axes)", [-2, 1], [2, 3]),
+    ("float[N,4,5] y", "a = Transpose<perm=[3,0,1,2]>(x)\n b = Transpose<perm=[1,2,3,0]>(a)\n y = ReduceSum<keepdims=0>(b, axes)", [1], [1]),
+    ("float[N,3,4] y", "a = Transpose<perm=[0,1,3,2]>(x)\n y = ReduceSumSquare<keepdims=0>(a, axes)", [2], [3]),
+]
+
+
+@pytest.mark.parametrize(("output", "text", "axes", "expected"), REDUCED)
+def test_a_reduction_reads_what_is_not_transposed(output, text, axes, expected):
+    model = parse(f"g (float[N,3,4,5] x) => ({output}) {{ {text} }}", axes=np.array(axes))
+    graph = unchanged(model, X, rewrites=["sink_transposes"])
+    assert "Transpose" not in [n.op_type for n in graph.nodes]
+    assert sorted(graph.constants[graph.nodes[-1].inputs[1]].numpy().tolist()) == expected
+    kept = unchanged(model, X, rewrites=["sink_transposes"], keep=["axes"])
+    assert kept.nodes[-1].inputs[1] == "axes"
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ("float[N,1,1,3] y", "a = Transpose<perm=[0,2,3,1]>(x)\n y = ReduceMean<keepdims=1>(a, axes)"),
+        ("float[5,N] y", "a = Transpose<perm=[3,1,2,0]>(x)\n y = ReduceMean<keepdims=0>(a, axes)"),
+    ],
+    ids=["axes that stay", "another order"],
+)
+def test_reductions_whose_result_would_differ_stay(output, text):
+    model = parse(f"g (float[N,3,4,5] x) => ({output}) {{ {text} }}", axes=np.array([1, 2]))
+    assert [n.op_type for n in unchanged(model, X, rewrites=["sink_transposes"]).nodes] == ["Transpose", "ReduceMean"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import draw, parse, unchanged
+from onnx import numpy_helper
 
 
 def kinds(graph):
@@ -17,6 +18,48 @@ def test_matmul_add(order, bias):
     assert kinds(graph) == ["Gemm"]
     assert len(graph.rewrites) == 1
     assert kinds(unchanged(model, {"x": draw(2, 3)}, rewrites=["matmul_add"], keep=["m"])) == ["MatMul", "Add"]
+
+
+BETWEEN = [
+    ("y = Reshape(m, rows)\n z = Add(y, b)", "float[N,2,6] z", (6,)),
+    ("y = Reshape(m, rows)\n z = Add(b, y)", "float[N,2,6] z", (1, 1, 6)),
+    ("r = Reshape(m, heads)\n y = Squeeze(r, end)\n z = Add(y, b)", "float[N,2,2,3] z", (2, 3)),
+    ("r = Reshape(m, heads)\n z = Add(r, b)", "float[N,2,2,3,1] z", (2, 3, 1)),
+    ("r = Reshape(m, heads)\n y = Squeeze(r, end)\n z = Add(y, b)", "float[N,2,2,3] z", (3,)),
+    ("r = Reshape(m, heads)\n y = Squeeze(r, end)\n z = Add(y, b)", "float[N,2,2,3] z", (1, 2, 1)),
+    ("u = Unsqueeze(m, end)\n z = Add(u, b)", "float[N,6,1] z", (6, 1)),
+]
+LAID = {"w": draw(4, 6), "rows": np.int64([-1, 2, 6]), "heads": np.int64([-1, 2, 2, 3, 1]), "end": np.int64([-1])}
+
+
+def behind(text, output, bias):
+    used = {k: v for k, v in LAID.items() if k == "w" or k in text}
+    return parse(f"g (float[N,4] x) => ({output}) {{ m = MatMul(x, w)\n {text} }}", **used, b=draw(*bias, seed=1))
+
+
+@pytest.mark.parametrize(("text", "output", "bias"), BETWEEN)
+def test_matmul_add_behind_what_splits_rows_or_columns(text, output, bias):
+    graph = unchanged(behind(text, output, bias), {"x": draw(4, 4)}, rewrites=["matmul_add"])
+    assert kinds(graph)[0] == "Gemm"
+    assert "Add" not in kinds(graph)
+    assert "Add" in kinds(unchanged(behind(text, output, bias), {"x": draw(4, 4)}, rewrites=["matmul_add"], keep=["m"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "bias"),
+    [
+        ("y = Reshape(m, rows)\n z = Add(y, b)", "float[N,2,6] z", (2, 1)),
+        ("y = Reshape(m, rows)\n z = Add(y, b)", "float[N,2,6] z", (2, 6)),
+        ("y = Reshape(m, across)\n z = Add(y, b)", "float[N,4,3] z", (3,)),
+        ("y = Reshape(m, rows)\n a = Add(y, b)\n z = Mul(a, y)", "float[N,2,6] z", (6,)),
+    ],
+    ids=["rows", "rows and columns", "other columns", "two users"],
+)
+def test_matmul_add_leaves_alone_what_differs_from_row_to_row(text, output, bias):
+    model = behind(text.replace("across", "rows"), output, bias)
+    if "across" in text:
+        next(t for t in model.graph.initializer if t.name == "rows").CopyFrom(numpy_helper.from_array(np.int64([-1, 4, 3]), "rows"))
+    assert "Add" in kinds(unchanged(model, {"x": draw(4, 4)}, rewrites=["matmul_add"]))
 
 
 @pytest.mark.parametrize("given", ["", ", zero", ", c"], ids=["none", "zero", "beta 0"])
