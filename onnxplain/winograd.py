@@ -38,10 +38,11 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
     """ConvTranspose of an image [N, C, H, W] and a kernel [C, O, 3, 3], with stride 1 and at most 2 cells less at each end; None if that is slower."""
     (channels, height, width), made = (int(d or 0) for d in g.shape[1:]), int(w.shape[1] or 0)
     top, left, bottom, right = pads
-    rows, columns = _placed(height, top, bottom), _placed(width, left, right)
-    (high, wide), extents = (rows.shape[1], columns.shape[1]), (height + 2 - top - bottom, width + 2 - left - right)
+    extents = (height + 2 - top - bottom, width + 2 - left - right)
+    high, wide = (-(-extent // TILE) for extent in extents)
     if min(channels, made) < CHANNELS or high * wide < TILES or max(height, width) > EXTENT:
         return None
+    rows, columns = _placed(height, top, high), _placed(width, left, wide)
     matrix = lambda m: g.tape.constant(m, g)
     d = op.Transpose(op.Reshape(op.Transpose(g, perm=[0, 2, 3, 1]), [0, height, -1]), perm=[1, 0, 2])
     d = op.Reshape(matrix(rows.reshape(-1, height)) @ op.Reshape(d, [height, -1]), [PLACES, -1, width, channels])  # rows of places, rows of tiles · N, W, C
@@ -58,9 +59,8 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
     return g.tape.emit("Transpose", [y], attributes={"perm": [0, 3, 1, 2]}, types=[Type.tensor(g.dtype, [g.shape[0], made, *extents])])
 
 
-def _placed(size: int, before: int, after: int) -> np.ndarray:
-    """Bᵀ at each tile of an axis [places, tiles, size] whose ends lose some of the two cells that the kernel adds."""
-    tiles = -(-(size + 2 - before - after) // TILE)
+def _placed(size: int, before: int, tiles: int) -> np.ndarray:
+    """Bᵀ at each tile of an axis [places, tiles, size] whose beginning loses some of the two cells that the kernel adds."""
     placed = np.zeros((PLACES, tiles, TILE * tiles + 2))
     for k in range(tiles):
         placed[:, k, TILE * k :][:, :PLACES] = B_T

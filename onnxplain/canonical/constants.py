@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import prod
 
 import numpy as np
@@ -52,14 +52,11 @@ def fold_constants(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     """What depends on constants and known shapes alone is computed now, by ONNX Runtime."""
     graph = Graph.of(model)
     known = set(graph.constants) - set(keep)
-    shapes, foldable = {}, []
+    shapes, extents, foldable = {}, {}, []
     for node in graph.nodes:
-        if node.op_type == "Shape" and not node.domain and (t := graph.types[node.inputs[0]].shape) is not None and all(isinstance(d, int) for d in t):
-            start, end = node.attributes.get("start", 0), node.attributes.get("end")
-            shapes[node.outputs[0]] = np.array(t[start:end], np.int64)
-            known.update(node.outputs)
-        elif (extents := _extents(graph, node)) is not None:
-            shapes[node.outputs[0]] = extents
+        extents[node.outputs[0]] = told = _extents(graph, node, extents)
+        if told is not None and all(isinstance(d, int) for d in told.flat):
+            shapes[node.outputs[0]] = told.astype(np.int64)
             known.update(node.outputs)
         elif _folds(graph, node, known):
             foldable.append(node)
@@ -96,15 +93,13 @@ def _elem_type(graph: Graph, name: str) -> int:
     return graph.types[name].proto.tensor_type.elem_type
 
 
-def _extents(graph: Graph, node: Node) -> np.ndarray | None:
-    """What a Gather takes of a shape, if it takes known extents alone."""
-    shape = graph.producer.get(node.inputs[0]) if node.op_type == "Gather" and not node.domain else None
-    places = graph.constants.get(node.inputs[1]) if shape is not None and shape.op_type == "Shape" and not shape.domain and not shape.attributes else None
-    extents = graph.types[shape.inputs[0]].shape if shape is not None and places is not None else None
-    if extents is None:
-        return None
-    taken = np.asarray(np.array(extents, object)[places.numpy()], object)
-    return taken.astype(np.int64) if all(isinstance(d, int) for d in taken.flat) else None
+def _extents(graph: Graph, node: Node, before: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
+    """The extents that a Shape tells, or that a Gather takes of one, numbers where they are known; None where nothing is told."""
+    if node.op_type == "Shape" and not node.domain and (shape := graph.types[node.inputs[0]].shape) is not None:
+        return np.array(shape, object)[node.attributes.get("start", 0) : node.attributes.get("end")]
+    whole = before.get(node.inputs[0]) if node.op_type == "Gather" and not node.domain else None
+    places = graph.constants.get(node.inputs[1]) if whole is not None else None
+    return np.asarray(whole[places.numpy()], object) if whole is not None and places is not None else None
 
 
 def _folds(graph: Graph, node: Node, known: set[str]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, constant, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over
+from .registry import attribute, constant, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over, trailing
 
 
 @rewrite
@@ -73,10 +73,9 @@ def _grouped(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, int, int, 
     x, groups, back = split.inputs[0], split.outputs[0].shape, sole_user(node.outputs[0], keep)
     if x is None or x.shape is None or groups is None or len(x.shape) < 3 or len(groups) != 3 or back is None or not is_op(back, "Reshape"):
         return None
-    to, asked, final = constant(split.inputs[1]), back.inputs[1].producer() if back.inputs[1] is not None else None, back.outputs[0].shape
-    its_own = is_op(asked, "Shape") and asked.inputs[0] is x and not asked.attributes
+    to, final = constant(split.inputs[1]), back.outputs[0].shape
     # As many elements as x has: where all extents but one are x's, so is that one.
-    restored = its_own or (final is not None and len(final) == len(x.shape) and sum(map(_same, final, x.shape)) >= len(final) - 1)
+    restored = _asks(back.inputs[1], x) or (final is not None and len(final) == len(x.shape) and sum(map(_same, final, x.shape)) >= len(final) - 1)
     by_sample = (to is not None and to[0] == 0) or _same(groups[0], x.shape[0])
     channels, n = x.shape[1], groups[1]
     if back.inputs[0] is not node.outputs[0] or not restored or not by_sample or not isinstance(channels, int) or not isinstance(n, int) or channels % n:
@@ -124,7 +123,7 @@ def _by_statistics(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list
     x, back = _source(rows, "Reshape"), shape
     while (inner := _source(back, "Cast")) is not None:
         back = inner
-    if x is None or x.shape is None or _source(back, "Shape") is not x or back.producer().attributes:
+    if x is None or x.shape is None or not _asks(back, x):
         return None
     axes = [0, *range(2, len(rows.shape))]
     together = _product([rows.shape[a] for a in axes])
@@ -133,7 +132,12 @@ def _by_statistics(node: ir.Node) -> tuple[str, ir.Value, float, list[int], list
     less = _source(squares, "ReduceSumSquare")
     if extents is None or centre is None or squares is None or less is None or not _all(variance.producer().inputs[1], together):
         return None
-    if not _over(centre, rows, axes) or not _over(squares, less, axes) or _source(less, "Sub") is not rows or less.producer().inputs[1] is not centre:
+    if (
+        sorted(_axes(centre, rows, "ReduceMean") or ()) != axes
+        or sorted(_axes(squares, less, "ReduceSumSquare") or ()) != axes
+        or _source(less, "Sub") is not rows
+        or less.producer().inputs[1] is not centre
+    ):
         return None
     return "LayerNormalization", x, attribute(norm, "epsilon", 1e-5), extents, [normed, rows, mean, centre, variance, squares, less]
 
@@ -154,11 +158,17 @@ def _product(extents: Sequence) -> int | None:
     return int(np.prod(extents)) if all(isinstance(d, int) for d in extents) else None
 
 
-def _over(reduced: ir.Value, x: ir.Value, axes: list[int]) -> bool:
-    """Whether a value is a reduction of x over just these axes."""
-    maker = reduced.producer()
-    given = constant(maker.inputs[1]) if is_op(maker, "ReduceMean", "ReduceSumSquare") and len(maker.inputs) > 1 and maker.inputs[0] is x else None
-    return given is not None and sorted(given.tolist()) == axes
+def _axes(reduced: ir.Value | None, x: ir.Value | None, op_type: str) -> list[int] | None:
+    """The axes, as the node says them, that a value is a reduction of x over."""
+    if x is None or reduced is None or _source(reduced, op_type) is not x or len(reduced.producer().inputs) < 2:
+        return None
+    axes = constant(reduced.producer().inputs[1])
+    return None if axes is None else [int(a) for a in axes.reshape(-1)]
+
+
+def _asks(shape: ir.Value | None, x: ir.Value) -> bool:
+    """Whether a value is the whole shape of x."""
+    return _source(shape, "Shape") is x and not shape.producer().attributes  # pyright: ignore[reportOptionalMemberAccess]  (it has a source)
 
 
 def _spread(variance: ir.Value, u: ir.Value) -> tuple[list[int], list[ir.Value]] | None:
@@ -200,13 +210,13 @@ def _divided(node: ir.Node) -> tuple[ir.Value, ir.Value, list[ir.Value]] | None:
 
 def _mean_of(mean: ir.Value | None, x: ir.Value | None) -> list[int] | None:
     """The extents of the last axes, if the value is x's mean over them."""
-    maker = mean.producer() if mean is not None else None
-    if not is_op(maker, "ReduceMean") or maker.inputs[0] is not x or x.shape is None or not attribute(maker, "keepdims", 1) or len(maker.inputs) < 2:
+    axes = _axes(mean, x, "ReduceMean")
+    if axes is None or mean is None or x is None or x.shape is None or not attribute(mean.producer(), "keepdims", 1):
         return None
-    axes, rank = constant(maker.inputs[1]), len(x.shape)
-    if axes is None or sorted(int(a) % rank for a in axes.reshape(-1)) != list(range(rank - axes.size, rank)) or axes.size == rank:
+    rank = len(x.shape)
+    if sorted(a % rank for a in axes) != list(range(rank - len(axes), rank)) or len(axes) == rank:
         return None
-    extents = list(x.shape)[rank - axes.size :]
+    extents = list(x.shape)[rank - len(axes) :]
     return [int(d) for d in extents] if all(isinstance(d, int) for d in extents) else None
 
 
@@ -224,11 +234,7 @@ def _beside(node: ir.Node, value: ir.Value) -> np.ndarray | None:
 
 def _along(node: ir.Node, value: ir.Value, extents: list[int]) -> np.ndarray | None:
     """The constant operand beside `value`, as one number for each element that is normalised together."""
-    array = _beside(node, value)
-    if array is None or any(d != 1 for d in array.shape[: max(0, array.ndim - len(extents))]) or array.ndim > len(value.shape or ()):
-        return None
-    trailing = array.reshape(array.shape[max(0, array.ndim - len(extents)) :])
-    return np.ascontiguousarray(np.broadcast_to(trailing, extents))
+    return trailing(_beside(node, value), len(value.shape or ()), extents)
 
 
 def _named(node: ir.Node, keep: Collection[str]) -> bool:

@@ -42,7 +42,7 @@ def _perm(node: ir.Node) -> list[int]:
 def _reduce(model: ir.Model, node: ir.Node, keep: Collection[str], log: list[str]) -> None:
     """A reduction that leaves the other axes in their order reads what this Transpose reads."""
     perm = _perm(node)
-    for user in [u for u, k in node.outputs[0].uses() if k == 0 and is_op(u, *REDUCTIONS) and not attribute(u, "keepdims", 1)]:
+    for user in [u for u, k in node.outputs[0].uses() if k == 0 and _drops_axes(u)]:
         axes = constant(user.inputs[1]) if len(user.inputs) > 1 and not names_parameter(user, keep) else None
         if axes is None or not axes.size:
             continue
@@ -52,6 +52,10 @@ def _reduce(model: ir.Model, node: ir.Node, keep: Collection[str], log: list[str
             user.replace_input_with(0, node.inputs[0])
             user.replace_input_with(1, new_constant(model, f"{user.outputs[0].name}/axes", np.array(reduced, np.int64)))
             log.append(f"sink_transposes: {user.name or user.outputs[0].name} reduces the axes of {node.inputs[0].name}")
+
+
+def _drops_axes(node: ir.Node) -> bool:
+    return is_op(node, *REDUCTIONS) and not attribute(node, "keepdims", 1)
 
 
 def _cancel(model: ir.Model, node: ir.Node, keep: Collection[str]) -> int:
@@ -74,7 +78,7 @@ def _sinks(model: ir.Model, node: ir.Node, keep: Collection[str]) -> bool:
     if len(users) != 1 or output.is_graph_output() or not perm:
         return False
     user = users[0][0]
-    if not is_op(user, *ELEMENTWISE) or len(user.outputs) != 1 or not _leads_to_transpose(user, len(perm)):
+    if not is_op(user, *ELEMENTWISE) or len(user.outputs) != 1 or not _leads_out(user):
         return False
     inputs = []
     for value in user.inputs:
@@ -101,13 +105,13 @@ def _sinks(model: ir.Model, node: ir.Node, keep: Collection[str]) -> bool:
     return True
 
 
-def _leads_to_transpose(node: ir.Node, rank: int) -> bool:
+def _leads_out(node: ir.Node) -> bool:
     """Whether sinking is worth it: some Transpose or reduction lies below, beyond elementwise nodes only."""
     todo, seen = [node], set()
     while todo:
         n = todo.pop()
         for user, _ in n.outputs[0].uses():
-            if is_op(user, "Transpose") or (is_op(user, *REDUCTIONS) and not attribute(user, "keepdims", 1)):
+            if is_op(user, "Transpose") or _drops_axes(user):
                 return True
             if is_op(user, *ELEMENTWISE) and user not in seen:
                 seen.add(user)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, replace_value, rewrite, sole_user
+from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, replace_value, rewrite, sole_user, trailing
 
 
 @rewrite
@@ -41,19 +41,14 @@ def matmul_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
 
 def _columns(model: ir.Model, addend: ir.Value, value: ir.Value, width: int, keep: Collection[str]) -> ir.Value | None:
     """What is added to a value whose last axes are the columns of a matrix, as a Gemm takes it; None if it differs from row to row."""
-    bias, shape = constant(addend), list(value.shape or ())
-    if bias is None or bias.ndim == 0 or bias.ndim > len(shape):
-        return None
+    array, shape = constant(addend), list(value.shape or ())
     last = next((shape[k:] for k in range(len(shape) - 1, -1, -1) if all(isinstance(d, int) for d in shape[k:]) and np.prod(shape[k:]) == width), None)
-    if last is None:
+    numbers = trailing(array, len(shape), last) if last is not None else None
+    if array is None or array.ndim == 0 or last is None or numbers is None:
         return None
-    spread = (1,) * (len(shape) - bias.ndim) + bias.shape
-    if any(d not in (1, whole) for d, whole in zip(spread, [1] * (len(shape) - len(last)) + last)):
-        return None
-    if bias.ndim <= 2 and len(last) == 1:
+    if array.ndim <= 2 and len(last) == 1:
         return addend
-    trailing = bias.reshape(spread[len(shape) - len(last) :])
-    return None if addend.name in keep else new_constant(model, f"{addend.name}/columns", np.broadcast_to(trailing, last).reshape(-1))
+    return None if addend.name in keep else new_constant(model, f"{addend.name}/columns", numbers.reshape(-1))
 
 
 @rewrite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -72,6 +72,16 @@ def per_channel(array: np.ndarray | None, x: ir.Value) -> np.ndarray | None:
     spread = (1,) * (rank - array.ndim) + array.shape
     alone = all(d == 1 for a, d in enumerate(spread) if a != 1)
     return array.reshape(-1) if alone and array.size in (1, x.shape[1]) else None
+
+
+def trailing(array: np.ndarray | None, rank: int, extents: Sequence[int]) -> np.ndarray | None:
+    """A constant beside a value of a rank, as one number for each element of its last axes, of these extents; None if it differs along others."""
+    if array is None or array.ndim > rank:
+        return None
+    spread = (1,) * (rank - array.ndim) + array.shape
+    if any(d not in (1, whole) for d, whole in zip(spread, [1] * (rank - len(extents)) + list(extents))):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(array.reshape(spread[rank - len(extents) :]), extents))
 
 
 def sole_user(value: ir.Value, keep: Collection[str]) -> ir.Node | None:

@@ -46,9 +46,14 @@ SPELLINGS = [
 ]
 
 
-def spelled(text, outputs="float[N,3,4] y"):
+def written(head, text, weights):
+    """A model with those of the weights that its text speaks of."""
     words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
-    return parse(f"g (float[N,3,4] x) => ({outputs}) {{ {text} }}", **{k: v for k, v in WEIGHTS.items() if k in words})
+    return parse(f"g {head} {{ {text} }}", **{k: v for k, v in weights.items() if k in words})
+
+
+def spelled(text, outputs="float[N,3,4] y"):
+    return written(f"(float[N,3,4] x) => ({outputs})", text, WEIGHTS)
 
 
 @pytest.mark.parametrize("text", SPELLINGS)
@@ -108,8 +113,7 @@ ROWS = {"rows": np.int64([1, -1, 4, 1]), "but": np.int64([0, 2, 3]), "many": np.
 
 def by_statistics(text, **changed):
     """Keras' form, whose statistics are of one sample [1, rows, C, 1]; the batch is no more than a number of rows."""
-    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
-    return parse(f"g (float[N,1,4] x) => (float[N,1,4] y) {{ {text} }}", **{k: v for k, v in (WEIGHTS | ROWS | changed).items() if k in words})
+    return written("(float[N,1,4] x) => (float[N,1,4] y)", text, WEIGHTS | ROWS | changed)
 
 
 @pytest.mark.parametrize("end", ["y = Reshape(n, i64)", "o = Reshape(n, i64)\n s = Mul(o, g)\n y = Add(s, b)", "o = Reshape(n, sx)\n y = Add(o, b)"])
@@ -151,6 +155,11 @@ def test_what_follows_but_is_no_parameter_stays_outside():
     assert [n.op_type for n in graph.nodes] == ["LayerNormalization", "Mul"]
     graph = unchanged(spelled(CORE + "n = Div(d, r)\n y = MatMul(n, w)", "float[N,3,3] y"), {"x": draw(2, 3, 4)}, rewrites=["layer_norm"])
     assert [n.op_type for n in graph.nodes] == ["LayerNormalization", "MatMul"]
+
+
+def test_what_widens_stays_outside():
+    model = written("(float[N,3,1] x) => (float[N,3,4] y)", CORE + "n = Div(d, r)\n y = Add(n, b)", WEIGHTS)
+    assert [n.op_type for n in unchanged(model, {"x": draw(2, 3, 1)}, rewrites=["layer_norm"]).nodes] == ["LayerNormalization", "Add"]
 
 
 @pytest.mark.parametrize("name", ["m", "d", "v", "r", "n", "s", "g", "b"])
@@ -200,8 +209,7 @@ GROUPS = {
 
 
 def grouped(text, outputs="float[N,6,3,5] y"):
-    words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
-    return parse(f"g (float[N,6,3,5] x) => ({outputs}) {{ {text} }}", **{k: v for k, v in GROUPS.items() if k in words})
+    return written(f"(float[N,6,3,5] x) => ({outputs})", text, GROUPS)
 
 
 @pytest.mark.parametrize("end", ["y = Identity(c)", "m = Mul(c, g)\n y = Add(m, b)", "m = Mul(all, c)\n y = Add(b, m)", "y = Add(c, all)", "y = Mul(c, g)"])
