@@ -119,14 +119,14 @@ def explain(
     from .preprocess import Preprocessing
 
     out = Path("explanation.png") if out is None and save is None else out
-    _check_writable(out, save, channels)
+    _check_writable(out, save, channels, [model, *inputs, *(fit_to or [])])
     loaded = load(model, fuse=not no_fuse)
     flags: dict[str, Any] = {"layout": layout, "color": color, "size": options.size(size), "resize": resize, "short_side": short_side, "labels": labels}
     flags |= {"scale": options.numbers("--scale", scale), "mean": options.numbers("--mean", mean), "std": options.numbers("--std", std)}
     preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess, **flags)
     batch = read(inputs, loaded, preprocessing)
     names = options.methods(method)
-    chosen = options.targets(target, preprocessing.labels)
+    chosen = options.targets(target, preprocessing.labels, loaded, output)
     show_progress = options.shown(progress)
     bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
     explanations = []
@@ -170,6 +170,9 @@ def compile_(
     from .model import load
     from .tape import Type
 
+    require_folder(out, inputs=[model])
+    if out.suffix != ".onnx":
+        raise InputError(f"cannot write {out}: wanted a name that ends in .onnx")
     names = options.methods([method])
     if len(names) != 1:
         raise InputError(f"an explainer holds one method, got {len(names)}: compile once for each")
@@ -196,11 +199,11 @@ def env() -> None:
 # ---- files ----
 
 
-def _check_writable(out: Path | None, save: Path | None, channels: str) -> None:
+def _check_writable(out: Path | None, save: Path | None, channels: str, inputs: list[Path]) -> None:
     """Before the work, not after it."""
     if save is not None:
         require_npz(save, "--save")
-    require_folder(out, save)
+    require_folder(out, save, inputs=inputs)
     if out is not None:
         from .plot import check_name
         from .plot.maps import CHANNELS
@@ -217,7 +220,7 @@ def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, ou
     from .plot import grid
     from .plot import save as write
 
-    count = len(batch.names)
+    count = len(explanations[0].target)
     if count > ROWS:
         typer.echo(f"the picture shows the first {ROWS} of {count} samples", err=True)
     style = {"layout": preprocessing.layout, "features": batch.features, "channels": channels}
@@ -226,15 +229,28 @@ def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, ou
     typer.echo(f"wrote {out}")
 
 
-def _print_answers(explanations: list[Any], names: list[str], labels: Any, output: str | None) -> None:
-    from .prediction import answers
+def _print_answers(explanations: list[Any], names: list[str] | None, labels: Any, output: str | None) -> None:
+    from .prediction import answers, scores
 
-    for k, name in enumerate(names):
+    y = scores(explanations[0], output)
+    if labels is not None and y is not None and len(labels) != y.shape[1]:
+        typer.echo(f"warning: there are {len(labels)} labels for {y.shape[1]} classes, and none is shown", err=True)
+    for k, name in enumerate(names or [f"input {k}" for k in range(len(explanations[0].target))]):
         best = answers(explanations[0], k, labels, output=output)
         typer.echo(f"{name}: {', '.join(map(str, best)) or 'no classes among the outputs'}")
     for e in explanations:
         if e.delta is not None:
-            typer.echo(f"{e.method}: attributions add up to the score's difference within {float(abs(e.delta).max()):.2g}")
+            typer.echo(_completeness(e))
+
+
+def _completeness(e: Any) -> str:
+    """How far the attributions are from adding up, at the worst of the samples."""
+    n, worst = len(e.delta), int(abs(e.delta).argmax())
+    off, parts = float(abs(e.delta[worst])), [a for a in e.attributions.values() if a.ndim and len(a) == n]
+    promised = abs(float(sum(a[worst].sum(dtype=float) for a in parts) - e.delta[worst]))
+    if len(parts) == len(e.attributions) and off > promised / 10:
+        return f"{e.method}: attributions do not add up: {off:.2g} are missing or too much, where the score's difference is {promised:.2g}"
+    return f"{e.method}: attributions add up to the score's difference within {off:.2g}"
 
 
 # ---- errors ----

@@ -52,7 +52,7 @@ def command(
     from .plot import check_name, save
     from .preprocess import Preprocessing
 
-    require_folder(out, plot)
+    require_folder(out, plot, inputs=[model, *(inputs or [])])
     if out is not None and out.suffix.lower() != ".csv":
         raise InputError(f"cannot write {out}: wanted a name that ends in .csv")
     if plot is not None:

@@ -38,7 +38,7 @@ def command(
     from .preprocess import Preprocessing
 
     require_npz(out, "--out")
-    require_folder(out)
+    require_folder(out, inputs=[model, *inputs])
     loaded = load(model, fuse=not no_fuse)
     (explainer, *others) = options.explainers(loaded, options.methods([method]), param, {"batch_size": batch_size, "providers": options.providers(provider)})
     if others:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 
+from .checks import is_list, require, told
 from .errors import InputError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -32,8 +33,7 @@ def _has_gpu() -> bool:
 
 def resolved(providers: Sequence[Any] | None) -> list[tuple[str, dict[str, Any]]]:
     """Providers as names with options, ours where the caller gives none; refused where this ONNX Runtime lacks one."""
-    known = ort.get_available_providers()
-    pairs = [(p, {}) if isinstance(p, str) else (p[0], dict(p[1])) for p in providers or default_providers()]
+    known, pairs = ort.get_available_providers(), _pairs(providers)
     for name, _ in pairs:
         if name not in known:
             raise InputError(f"provider {name!r} is not in this ONNX Runtime, which has {', '.join(known)}")
@@ -44,7 +44,16 @@ def resolved(providers: Sequence[Any] | None) -> list[tuple[str, dict[str, Any]]
 
 def cpu_only(providers: Sequence[Any] | None = None) -> bool:
     """Whether sessions run on the CPU and nowhere else."""
-    return all((p if isinstance(p, str) else p[0]) == CPU for p in providers or default_providers())
+    return all(name == CPU for name, _ in _pairs(providers))
+
+
+def _pairs(providers: Sequence[Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """The caller's providers, or ours."""
+    given = default_providers() if providers is None else providers
+    pairs = [(p, {}) if isinstance(p, str) else p for p in given] if is_list(given) else []
+    fit = all(is_list(p) and len(p) == 2 and isinstance(p[0], str) and isinstance(p[1], Mapping) for p in pairs)
+    require(bool(pairs) and fit, f"providers must be a list of names or of pairs (name, options), such as ['CPUExecutionProvider'], got {told(given)}")
+    return [(name, dict(options)) for name, options in pairs]
 
 
 def check_taken(asked: Sequence[tuple[str, Any]], taken: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays, batch_of, feeds_of
 from .files import write_model
-from .methods import Average, Method, method
+from .methods import Average, Method, method_of
 from .model import Model, load
 from .probe import Probe
 from .question import Question
@@ -65,7 +65,7 @@ class Explainer:
         batch_size: int | None = None,
         **params: Any,
     ) -> None:
-        chosen = _method(method, params)
+        chosen = method_of(method, params, what="method")
         self.source: Model = load(model, fuse=fuse)
         self._runner = Runner.bind(self.source, chosen, output, wrt, (), providers, batch_size)
 
@@ -237,10 +237,6 @@ class Explainer:
             Its `.x` and `.score` at the inputs; `.masked` and `.at` give scores elsewhere.
         """
         return self._runner.probe(inputs, target)
-
-
-def _method(name: str | Method, params: Mapping[str, Any]) -> Method:
-    return name if isinstance(name, Method) else method(name, params)
 
 
 def explain(

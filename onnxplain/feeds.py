@@ -50,7 +50,8 @@ def checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarray
         accepted = "fiu" if wanted.is_float else {"i": "iu", "u": "iu", "b": "b", "O": "U"}.get(wanted.dtype.kind, "")
         if array.dtype.kind not in accepted:
             raise InputError(f"input {name!r} has dtype {array.dtype}, wanted {wanted.dtype}")
-        given, array = array, array.astype(wanted.dtype)
+        with np.errstate(over="ignore"):  # infinity is refused below
+            given, array = array, array.astype(wanted.dtype)
         if wanted.dtype.kind in "iu" and not np.array_equal(given, array):
             raise InputError(f"input {name!r} holds integers from {given.min()} to {given.max()}, which {wanted.dtype} cannot hold")
     shape = wanted.shape

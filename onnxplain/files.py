@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from .errors import InputError
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from .tape import Emitted
 
 
-def require_folder(*paths: Path | None) -> None:
-    """Refuse files whose folder is missing, those that are wanted: before the work that they are to hold."""
+def require_folder(*paths: Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse files whose folder is missing, those that are wanted, and such as are read: before the work that they are to hold."""
+    read = {p.resolve() for p in inputs if p is not None}
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise InputError(f"cannot write {path}: no such folder {path.parent}")
+        if path is not None and path.resolve() in read:
+            raise InputError(f"cannot write {path}: it is read by the same command; give another name")
 
 
 def require_npz(path: Path, option: str) -> None:
@@ -35,18 +38,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     require_folder(path)
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder")
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        temporary.open("xb").close()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
-    os.close(handle)
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+        temporary.unlink(missing_ok=True)
 
 
 def write_model(emitted: Emitted, path: str | os.PathLike[str]) -> None:
@@ -55,9 +56,3 @@ def write_model(emitted: Emitted, path: str | os.PathLike[str]) -> None:
         raise InputError(f"cannot save {path}: {emitted.nbytes / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB")
     with replacing(path) as temporary:
         temporary.write_bytes(emitted.to_proto().SerializeToString())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -19,19 +19,25 @@ SPATIAL_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """Which values depend on `wrt` (they are active), and which nodes lead from there to `outputs`."""
+    """Which nodes lead from `wrt` to `outputs`, and which values depend on the input (they are active), by whatever way."""
 
     graph: Graph
     outputs: tuple[str, ...]
     wrt: tuple[str, ...]
     final: Collection[Node] = ()
     """Nodes that put the explained score itself on a grid: that it saturates stops nothing."""
+    sources: Collection[str] = ()
+    """Where the input enters beside `wrt`: an operand that depends on it is no constant, even if nobody attributes to it."""
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def active(self) -> set[str]:
-        """The float values that depend on `wrt` through operators with a derivative, and the quantised ones."""
-        types, active = self.graph.types, set(self.wrt)
+        """The values that depend on `wrt` or the other sources."""
+        return self._reached({*self.wrt, *self.sources})
+
+    def _reached(self, active: set[str]) -> set[str]:
+        """The float values that depend on some through operators with a derivative, and the quantised ones."""
+        types = self.graph.types
         real = lambda v: types[v].dtype is None or types[v].is_float
         for node in self.graph.nodes:
             through = [i for i in reads(node) if i in active]
@@ -43,9 +49,9 @@ class Flow:
     @cached_property
     def nodes(self) -> list[Node]:
         """The nodes on the way, in the graph's order."""
-        need, nodes = set(self.outputs), []
+        need, nodes, behind = set(self.outputs), [], self._reached(set(self.wrt)) if self.sources else self.active
         for node in reversed(self.graph.nodes):
-            reached = [i for i in reads(node) if i in self.active]
+            reached = [i for i in reads(node) if i in behind]
             if reached and not need.isdisjoint(node.outputs):
                 nodes.append(node)
                 need.update(reached)
@@ -147,11 +153,11 @@ class Flow:
         named = next((o for o in inside if o in self.outputs or o in self.wrt), None)
         if named is not None:
             return f"the question about {named!r}"
-        reader = next((u for o in inside for u in self.graph.users.get(o, ()) if u not in nodes and u in self._members), None)
+        reader = next((u for o in inside for u in self.graph.users.get(o, ()) if u not in nodes and u in self.members), None)
         return None if reader is None else str(reader)
 
     @cached_property
-    def _members(self) -> set[Node]:
+    def members(self) -> set[Node]:
         return set(self.nodes)
 
     def fed_by_input(self, node: Node) -> bool:

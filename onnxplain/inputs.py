@@ -24,7 +24,8 @@ class Batch:
     """What was read: the model's inputs, what to call each sample, and how to show it."""
 
     feeds: dict[str, np.ndarray]
-    names: list[str]
+    names: list[str] | None
+    """None where only the question tells how many samples there are."""
     pictures: list[np.ndarray] | None = None
     features: list[str] | None = None
 
@@ -145,5 +146,6 @@ def _from_npz(files: Sequence[Path], model: Model) -> Batch:
     if lacking:
         raise InputError(f"{path.name} lacks the model's input {', '.join(map(repr, lacking))}; it holds {', '.join(map(repr, arrays)) or 'nothing'}")
     feeds = {n: arrays[n] if len(model.inputs) > 1 else _fitted(arrays[n], t, n) for n, t in model.inputs.items()}
-    count = max((len(a) for a in feeds.values() if a.ndim), default=1)
-    return Batch(feeds, [path.name if count == 1 else f"{path.name}[{i}]" for i in range(count)])
+    counts = {len(a) for a in feeds.values() if a.ndim}
+    alike = len(counts) == 1 and all(t.shape is None or not t.shape or not isinstance(t.shape[0], int) or len(feeds) == 1 for t in model.inputs.values())
+    return Batch(feeds, [path.name if counts == {1} else f"{path.name}[{i}]" for i in range(*counts)] if alike else None)

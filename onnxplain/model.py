@@ -79,9 +79,10 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     ----------
     model : path, bytes, onnx.ModelProto, onnx_ir.Model or Model
         Any opset from 7 on; bfloat16 is computed in float32. External data are memory-mapped, never read as a whole, and must lie
-        in the model's folder (links are followed); a model of more than 2 GB has them. A file may be moved or overwritten once it is
-        loaded, its external data may not; but saving an explainer, a report or an evaluation tells the file's digest, and needs it as
-        it was. What was loaded already is taken with other `fuse` or `rewrites`, where they are given.
+        in the model's folder (links are followed); a model of more than 2 GB has them. The file itself may be moved or overwritten
+        once it is loaded, its external data may not; but saving an explainer, a report or an evaluation records the file's SHA-256,
+        and needs it as it was. Weights of a ModelProto or an onnx_ir.Model are not copied: do not change them afterwards. A Model
+        is taken as it is, or with another `fuse` or `rewrites` where they are given.
     fuse : bool or "two", default True
         True merges batch normalisation into the linear layer before it, or into an unpadded one behind it; False keeps it as
         one linear layer of its own, "two" as two (centre, then scale).
@@ -114,7 +115,8 @@ def load(model: Any, *, fuse: bool | str = True, rewrites: Any = None) -> Model:
     stamp = _stamp(model)
     light, weights, name = _parse(model)
     _name_dims(light, weights)
-    return Model(_attach(convert.to_opset(light, weights), weights), model, fuse, rewrites, name, stamp)
+    origin = Path(model).absolute() if isinstance(model, (str, os.PathLike)) else model  # found again from any folder
+    return Model(_attach(convert.to_opset(light, weights), weights), origin, fuse, rewrites, name, stamp)
 
 
 # ---- parse: a light ModelProto, and the big weights by name ----
@@ -125,7 +127,7 @@ def _parse(model: Any) -> tuple[onnx.ModelProto, Weights, str]:
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         with _opened(path) as data:
-            return *_decoded(data, str(path), path.parent), path.stem
+            return *_decoded(data, str(path), path.parent.absolute()), path.stem
     if isinstance(model, (bytes, bytearray, memoryview)):
         data = memoryview(model).cast("B")
         return *_decoded(data, f"a string of {len(data)} bytes", None), "model"

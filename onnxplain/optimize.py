@@ -44,13 +44,12 @@ def finish(rewrite: Callable[[Tape, list[onnx.NodeProto]], list[onnx.NodeProto]]
 
 @contextmanager
 def switched_off(*names: str) -> Iterator[None]:
-    """Write graphs without some rewrites; without any, if none is named."""
-    added = {choose("optimization", n, OPTIMIZATIONS) for n in names or OPTIMIZATIONS} - SWITCHED_OFF
-    SWITCHED_OFF.update(added)
+    """Write graphs without some rewrites, in this thread; without any, if none is named."""
+    before = SWITCHED_OFF.set(SWITCHED_OFF.get() | {choose("optimization", n, OPTIMIZATIONS) for n in names or OPTIMIZATIONS})
     try:
         yield
     finally:
-        SWITCHED_OFF.difference_update(added)
+        SWITCHED_OFF.reset(before)
 
 
 @optimization("Cast")

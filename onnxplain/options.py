@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,6 +15,7 @@ from .explainer import Explainer
 from .inputs import load_array
 from .methods import METHODS
 from .model import Model
+from .question import default_score
 
 
 def methods(given: list[str] | None) -> list[str]:
@@ -61,21 +63,30 @@ def value_of(text: str) -> Any:
         return text
 
 
-def targets(given: list[str] | None, labels: Any) -> Any:
+def targets(given: list[str] | None, labels: Any, model: Model | None = None, output: str | None = None) -> Any:
+    """Targets as the command line says them; a name counts among as many labels as the model has classes."""
     if not given:
         return None
-    targets = [_target(text, labels) for text in given]
+    targets = [_target(text, labels, model, output) for text in given]
     return targets[0] if len(targets) == 1 else targets
 
 
-def _target(text: str, labels: Any) -> Any:
+SYNSET = re.compile(r"n\d{8}\s+")
+"""WordNet's number, which stands before the name in many lists of ImageNet's classes."""
+
+
+def _target(text: str, labels: Any, model: Model | None, output: str | None) -> Any:
     """An index, several, or a class's name or an unmistakable part of it."""
-    if labels is not None and text not in labels and not text.strip().isdigit():
-        alike = [k for k, name in enumerate(labels) if text.lower() in name.lower()]
-        if len(alike) == 1:
-            return alike[0]
-    if labels is not None and text in labels and not (text.isdigit() and int(text) < len(labels)):
-        return list(labels).index(text)
+    if labels is not None and not (text.strip().isdigit() and (text not in labels or int(text) < len(labels))):
+        wanted = text.strip().lower()
+        same = [k for k, label in enumerate(labels) if wanted in (label.lower(), *(name.strip() for name in SYNSET.sub("", label.lower()).split(",")))]
+        found = same or [k for k, label in enumerate(labels) if wanted in label.lower()]
+        if len(found) > 1:
+            more = " …" if len(found) > 5 else ""
+            raise InputError(f"class {text!r} may be {', '.join(f'{k} ({labels[k]})' for k in found[:5])}{more}: give its number")
+        if found:
+            _require_all_classes(labels, text, model, output)
+            return found[0]
     try:
         indices = [None if part.strip() in ("all", ":") else int(part) for part in text.split(",")]
     except ValueError:
@@ -84,6 +95,17 @@ def _target(text: str, labels: Any) -> Any:
         choose("class", text, labels)
         raise
     return indices[0] if len(indices) == 1 and indices[0] is not None else tuple(indices)
+
+
+def _require_all_classes(labels: Any, text: str, model: Model | None, output: str | None) -> None:
+    """Refuse to count among labels that are not the model's."""
+    if model is None:
+        return
+    graph = model.graph(frozenset([output] if output else []))
+    shape = graph.types[choose("tensor", output, graph.types) if output else default_score(graph)].shape or ()
+    wide = [d for d in shape[1:] if d != 1]
+    if len(wide) == 1 and isinstance(wide[0], int) and wide[0] != len(labels):
+        raise InputError(f"there are {len(labels)} labels, and the model has {wide[0]} classes: class {text!r} is not certain, give its number")
 
 
 def numbers(flag: str, text: str | None) -> Any:

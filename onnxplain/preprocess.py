@@ -100,7 +100,11 @@ class Preprocessing:
         pixels = picture[..., ::-1] if self.color == "BGR" else picture
         x = (pixels.astype(np.float64) * self.scale - np.asarray(self.mean)) / np.asarray(self.std)
         x = x.transpose(2, 0, 1) if self.layout == "NCHW" else x
-        return (np.round(x) if dtype.kind in "iu" else x).astype(dtype)
+        if dtype.kind in "iu":
+            x, limits = np.round(x), np.iinfo(dtype)
+            fits = limits.min <= x.min() and x.max() <= limits.max
+            _wanted(fits, f"pixels become {x.min():g} to {x.max():g}, which {dtype} cannot hold: change scale, mean or std")
+        return x.astype(dtype)
 
 
 def _wanted(condition: bool, message: str) -> None:

@@ -67,7 +67,7 @@ class Question:
         """What lies between the attributed tensors and the score."""
         makers = [self.graph.producer.get(n) for n in _moved_from(self.graph, self.output)]
         final = [n for n in makers if n is not None and n.operator is not None and "saturates" in n.operator.defaults]
-        return Flow(self.graph, (self.output,), self.wrt, final)
+        return Flow(self.graph, (self.output,), self.wrt, final, sources_of(self.graph))
 
     def require_vjps(self) -> None:
         """Refuse by name, before anything is written, what has no derivative."""
@@ -172,13 +172,18 @@ def _moved_from(graph: Graph, name: str) -> list[str]:
     return chain
 
 
-def default_wrt(graph: Graph) -> list[str]:
-    """The float inputs; for token ids the outputs of the embedding lookups."""
+def sources_of(graph: Graph) -> list[str]:
+    """Where the input enters: the float inputs; for token ids the outputs of the embedding lookups."""
     floats = [n for n, t in graph.inputs.items() if t.is_float]
     if floats:
         return floats
     ids = graph.downstream(graph.inputs, through=lambda n: n.kind == "movement" and n.op_type not in ("Concat", "Expand"))
-    found = [n.outputs[0] for n in graph.nodes if n.op_type == "Gather" and n.inputs[1] in ids and graph.types[n.outputs[0]].is_float]
+    return [n.outputs[0] for n in graph.nodes if n.op_type == "Gather" and n.inputs[1] in ids and graph.types[n.outputs[0]].is_float]
+
+
+def default_wrt(graph: Graph) -> list[str]:
+    """What is attributed to where nobody names it: all sources."""
+    found = sources_of(graph)
     if not found:
         listed = ", ".join(f"{n} is {t}" for n, t in graph.inputs.items()) or "there are none"
         raise UnsupportedModelError(f"no input is a float tensor ({listed}), and no embedding lookup was found: name a float tensor with wrt=")

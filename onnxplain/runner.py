@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import target as targets
+from .checks import count_fits
 from .device import cpu_only
 from .errors import InputError
 from .explanation import Explanation
@@ -50,8 +51,8 @@ class Runner:
     """A method bound to a question."""
 
     def __init__(self, question: Question, method: Method, providers: Sequence[Any] | None, batch_size: int | None) -> None:
-        if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
-            raise InputError(f"batch_size must be a positive integer, got {batch_size!r}")
+        if batch_size is not None:
+            count_fits(batch_size, "batch_size")
         self.question, self.method, self.providers, self.batch_size = question, method, providers, batch_size
         self.writer = Writer(question, method, portable=not cpu_only(providers))
         self._sessions: dict[tuple[str, bool], Session] = {}
@@ -188,7 +189,11 @@ class Runner:
         """Drop what was padded."""
         if self.question.fixed is None or n == size:
             return piece
-        return {k: v if (a := self._result_axis(k)) is None else np.take(v, range(v.shape[a] * n // size), axis=a) for k, v in piece.items()}
+        axes = {k: self._result_axis(k) for k in piece}
+        return {
+            k: v[:n] if isinstance(v, list) else v if (a := axes[k]) is None else np.take(v, range(v.shape[a] * n // size), axis=a)  # a list: maps from labels
+            for k, v in piece.items()
+        }
 
     def _averaged(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:
         """One part of the batch, its points in pieces that fit; the statistics are kept in float64."""

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from .device import check_taken, cpu_only, resolved, runs
-from .errors import InputError, SessionError
+from .errors import InputError, SessionError, one_line
 from .footprint import streams, unpacked
 from .tape import Emitted
 from .widen import to_float32
@@ -65,7 +65,7 @@ class Session:
         try:
             self._session = ort.InferenceSession(proto.SerializeToString(), o, providers=chosen, disabled_optimizers=_crashing(proto.graph))
         except Exception as error:
-            raise SessionError(f"ONNX Runtime could not load the emitted graph: {_line(error)}") from error
+            raise SessionError(f"ONNX Runtime could not load the emitted graph: {one_line(error)}") from error
         _trim()
         self.inputs = [i.name for i in self._session.get_inputs() if i.name not in fed]
         self.dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in proto.graph.input}
@@ -87,7 +87,7 @@ class Session:
         try:
             values = self._runs.run(names, self._fed | {n: self._cast(n, feeds[n]) for n in self.inputs})
         except Exception as error:
-            raise SessionError(f"ONNX Runtime failed to run the graph: {_line(error)}") from error
+            raise SessionError(f"ONNX Runtime failed to run the graph: {one_line(error)}") from error
         brain = helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)
         return {n: v.astype(brain) if n in self._brain else v for n, v in zip(names, values)}  # pyright: ignore  (only tensors are fetched)
 
@@ -116,7 +116,3 @@ def _trim() -> None:
     """Give the system back what making a session freed, where glibc holds it: 190 MiB of VGG16's."""
     with suppress(AttributeError, OSError, TypeError):  # other systems have no such function
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]

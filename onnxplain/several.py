@@ -176,7 +176,7 @@ def _chosen(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, Method]:
     """The methods by label."""
     if isinstance(methods, str) or not len(methods):
         raise InputError(f"methods must be a list of names or a dict label → method, got {methods!r}")
-    named = methods if isinstance(methods, Mapping) else dict(_labelled(methods))
+    named = {str(label): given for label, given in methods.items()} if isinstance(methods, Mapping) else dict(_labelled(methods))
     return {label: method_of(given, what=label) for label, given in named.items()}
 
 

@@ -8,6 +8,7 @@ itself; what nobody reads is dropped when the model is built. Weights are held b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -184,7 +185,7 @@ class _Op:
                 wide = [tape.emit("Cast", [v], attributes={"to": onnx.TensorProto.FLOAT}) if isinstance(v, Var) and v.type.is_float else v for v in inputs]
                 return tape.emit("Cast", [tape.emit(op_type, wide, 1, attributes)], attributes={"to": helper.np_dtype_to_tensor_dtype(narrow.dtype)})
             for name, rewrite in PEEPHOLES.get(op_type, {}).items():
-                if name not in SWITCHED_OFF and (better := rewrite(*inputs, **attributes)) is not None:
+                if name not in SWITCHED_OFF.get() and (better := rewrite(*inputs, **attributes)) is not None:
                     return better
             return tape.emit(op_type, inputs, outputs, attributes)
 
@@ -195,7 +196,8 @@ PEEPHOLES: dict[str, dict[str, Callable[..., Any]]] = {}
 """operator → what may be written in its place, by name; `onnxplain.optimize` fills it."""
 FINISHERS: dict[str, Callable[[Any, list[onnx.NodeProto]], list[onnx.NodeProto]]] = {}
 """What is done to a tape's nodes when all of them are known, by name; filled there too."""
-SWITCHED_OFF: set[str] = set()
+SWITCHED_OFF: ContextVar[frozenset[str]] = ContextVar("SWITCHED_OFF", default=frozenset())
+"""Those that are not used, in this thread."""
 
 
 SUMS_IN_FLOAT32 = {"ScatterElements", "ScatterND"}
@@ -226,6 +228,8 @@ class Tape:
     """Names that the model's own values are going to have: no other value takes them."""
     portable: bool = True
     """Whether the graph may run elsewhere than on ONNX Runtime's CPU provider."""
+    saved: bool = True
+    """Whether it becomes a file, which browsers may run too."""
     meant: dict[str, Formula] = field(default_factory=dict)
     """What every value was asked for as, by its name; what was written for it may be something better."""
     blocked: dict[str, bool] = field(default_factory=dict)
@@ -241,7 +245,7 @@ class Tape:
 
     def inner(self) -> Tape:
         """A tape for the body of an If, Loop or Scan."""
-        return Tape(names=self.names, claimed=self.claimed, portable=self.portable, outer=self, imports=self.imports)
+        return Tape(names=self.names, claimed=self.claimed, portable=self.portable, saved=self.saved, outer=self, imports=self.imports)
 
     @property
     def depth(self) -> int:
@@ -367,7 +371,7 @@ class Tape:
                 final.append(helper.make_node("Identity", [v.name], [public]))
         kept = self._needed(self.nodes, wanted.values()) + final
         for rewrite, finish in FINISHERS.items():
-            kept = finish(self, kept) if rewrite not in SWITCHED_OFF else kept
+            kept = finish(self, kept) if rewrite not in SWITCHED_OFF.get() else kept
         need = {v.name for v in wanted.values()}.union(*map(_reads, kept))
         initializers, weights = [t for n, t in self._small.items() if n in need], {}
         for n, tensor in self.weights.items():

@@ -40,7 +40,7 @@ def parse(target: Any, shape: Sequence[int], axis: int | None) -> np.ndarray:
     rows = _rows(target, n, len(sizes), sizes)
     for row in rows:
         for coordinate, extent in zip(row, sizes):
-            if coordinate != SUM and not 0 <= coordinate < extent:
+            if coordinate not in (SUM, ARGMAX) and not 0 <= coordinate < extent:
                 raise InputError(f"target {coordinate} is out of range: that axis of the output has {extent} elements, 0 to {extent - 1}")
     coordinates = np.array(rows, np.int64).reshape(n, len(sizes))
     return coordinates[:, 0] if len(sizes) == 1 else coordinates
@@ -72,6 +72,9 @@ def _rows(target: Any, n: int, rank: int, sizes: list[int]) -> list[list[int]]:
     if isinstance(target, tuple) and len(target) == rank and all(t is None or _is_index(t) for t in target) and rank > 1:
         return [[_index(t) for t in target]] * n
     if isinstance(target, (list, tuple)) and len(target) == n:
+        if any(t is None for t in target):
+            rest = iter(_rows(given, len(given), rank, sizes) if (given := [t for t in target if t is not None]) else [])
+            return [[ARGMAX] * rank if t is None else next(rest) for t in target]
         rows = [[t] if not isinstance(t, (list, tuple)) else list(t) for t in target]
         if rank != 1 and all(len(r) == 1 for r in rows):
             return [_rows(r[0], 1, rank, sizes)[0] for r in rows]
@@ -88,7 +91,7 @@ def _index(value: Any) -> int:
     if value is None:
         return SUM
     if value < 0:
-        raise InputError(f"target {value} is negative: count from 0, None for the argmax")
+        raise InputError(f"target {value} is negative: count from 0; without a target it is the argmax")
     return int(value)
 
 

@@ -51,7 +51,7 @@ class Writer:
 
     def _at_x(self, weighted: bool, *, inside: Sequence[str] = (), saved: bool = False, resolved: bool = False) -> Point:
         """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target, which may be `resolved` already."""
-        q, tape = self.question, Tape(portable=saved or self.portable)
+        q, tape = self.question, Tape(portable=saved or self.portable, saved=saved)
         inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
         tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
         return self._asked(q.graph.write(tape, inputs), self.target_name, weighted, resolved=resolved or bool(inside))

@@ -114,7 +114,7 @@ def test_targets_by_name_by_sample_and_by_part_of_a_name(run, tmp_path):
     assert onnxplain.Explanation.load("e.npz").target.tolist() == [1, 2]
     code, _, err = run("explain", MODEL, THREE, "--labels", "names.txt", "-t", "digit", "-m", "gradient")
     assert code == 2
-    assert "unknown class 'digit'" in err
+    assert "class 'digit' may be 0 (digit 0), 1 (digit 1)" in err
 
 
 def test_arrays_in_and_a_layer_explained(run):
@@ -276,3 +276,45 @@ def test_what_learns_nothing_is_refused(run):
     code, _, err = run("fit", MODEL, THREE, "-o", "nowhere/p.npz")
     assert code == 2
     assert "no such folder nowhere" in err
+
+
+def test_what_is_read_is_not_written_over(run, tmp_path):
+    for name, file in {"m.onnx": MODEL, "3.png": THREE}.items():
+        (tmp_path / name).write_bytes(Path(file).read_bytes())
+    np.savez("x.npz", image=np.zeros((1, 1, 28, 28), np.float32))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for words in (
+        "compile m.onnx -m gradient -o m.onnx", "explain m.onnx 3.png -o 3.png", "explain m.onnx x.npz --save x.npz", "fit m.onnx x.npz -o ./x.npz",
+        "compare m.onnx 3.png -o 3.png",
+    ):  # fmt: skip
+        code, _, err = run(*words.split())
+        assert (code, err.count("\n")) == (2, 1), words
+        assert "it is read by the same command" in err
+    assert "ends in .onnx" in run("compile", "m.onnx", "-o", "x.txt")[2]
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_labels_that_are_not_the_model_s(run):
+    Path("three.txt").write_text("a\nb\nc")
+    code, _, err = run("explain", MODEL, THREE, "--labels", "three.txt", "-t", "c", "-m", "gradient")
+    assert code == 2
+    assert "there are 3 labels, and the model has 10 classes: class 'c' is not certain, give its number" in err
+    code, _, err = run("explain", MODEL, THREE, "--labels", "three.txt", "-m", "gradient")
+    assert (code, err) == (0, "warning: there are 3 labels for 10 classes, and none is shown\n")
+
+
+def test_a_whole_name_counts_more_than_a_part(run):
+    names = ["n01234567 cup", "n01234568 cupboard, press", "crane", "n01234569 crane, lift", *(f"digit {k}" for k in range(4, 10))]
+    Path("names.txt").write_text("\n".join(names))
+    for text, index in {"cup": 0, "Press": 1, "lift": 3, "digit 7": 7, "n01234567 cup": 0}.items():
+        assert run("explain", MODEL, THREE, "--labels", "names.txt", "-t", text, "-m", "gradient", "--save", "e.npz")[0] == 0
+        assert onnxplain.Explanation.load("e.npz").target.tolist() == [index], text
+    assert (
+        "class 'crane' may be 2 (crane), 3 (n01234569 crane, lift): give its number"
+        in run("explain", MODEL, THREE, "--labels", "names.txt", "-t", "crane", "-m", "gradient")[2]
+    )
+
+
+def test_attributions_that_do_not_add_up_are_said(run):
+    assert "attributions do not add up: " in run("explain", MODEL, THREE, "-m", "integrated_gradients", "-p", "steps=1")[1]
+    assert "attributions add up to the score's difference within" in run("explain", MODEL, THREE, "-m", "integrated_gradients", "-p", "steps=30")[1]

@@ -323,7 +323,7 @@ def test_clips_with_any_bounds(bounds):
 
 
 def test_what_is_not_finite_is_said():
-    model = parse("g (float[N,3] x) => (float[N,3] y) { y = Sqrt(x) }")
+    model = parse("g (float[N,3] x) => (float[N,3] y) { y = Log(x) }")
     with pytest.warns(UserWarning, match="1 of 3 elements of the attribution of 'x' are not finite"):
         onnxplain.explain(model, np.float32([[0, 1, 4]]), "gradient", target=np.ones((1, 3), np.float32))
 
@@ -342,3 +342,20 @@ def test_a_target_that_does_not_fit_the_score_is_told_which_that_is():
     with pytest.raises(InputError, match=r"target 5 does not tell .*; the output here is 'a', float32\[N, 2, 3\]: output= names another"):
         onnxplain.explain(model, draw(2, 2, 3), "gradient", target=5)
     assert onnxplain.explain(model, draw(2, 2, 3), "gradient", target=5, output="y").attribution.shape == (2, 2, 3)
+
+
+def test_maps_from_labels_are_cut_where_a_fixed_batch_was_padded():
+    model = parse("g (float[4,3] x) => (float[4,3] p) { p = Softmax(x)\n m = ReduceMean(p) }")
+    model.graph.node.append(onnx.helper.make_node("ZipMap", ["p"], ["z"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]))
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
+    labelled = onnx.helper.make_map_type_proto(onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []))
+    model.graph.output.append(onnx.helper.make_value_info("z", onnx.helper.make_sequence_type_proto(labelled)))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, [1, 1]))
+    explanation = onnxplain.explain(model, draw(3, 3), "gradient")
+    assert len(explanation.output["z"]) == len(explanation.attribution) == 3
+
+
+def test_a_saved_mean_over_points_keeps_the_shape():
+    model = onnxplain.Explainer(mlp().model, "integrated_gradients", steps=3).model
+    shape = next(o for o in model.graph.output if o.name == "attribution").type.tensor_type.shape
+    assert [d.dim_value or d.dim_param for d in shape.dim] == [d.dim_value or d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]

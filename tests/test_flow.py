@@ -40,7 +40,16 @@ def test_inner_tensors_cut_the_way_short():
     n.head(b, 256)
     assert outputs(flow(n, wrt="relu1").nodes) == ["conv2", "flatten3", "y"]
     assert outputs(flow(n, output="conv2").nodes) == ["conv0", "relu1", "conv2"]
-    assert "conv0" not in flow(n, wrt="relu1").active
+
+
+def test_an_operand_that_depends_on_the_input_is_no_constant_whoever_is_attributed_to():
+    n = Net()
+    n.shape = ["N", 4]
+    a = n.add("Tanh", "x")
+    n.add("Mul", n.add("Add", n.add("Relu", a), a), a, name="y")
+    f = flow(n, output="y", wrt="relu1", out_shape=None)
+    assert [(node.op_type, f.kind(node)) for node in f.nodes] == [("Add", "sum"), ("Mul", "product")]
+    assert "tanh0" in f.active
 
 
 def kinds(op_type, *operands, shape=("N", 4), weights=(), **attributes):

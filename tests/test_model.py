@@ -390,3 +390,12 @@ def test_an_onnx_ir_model_with_a_hole():
     model.graph.initializers["w"].const_value = None
     with pytest.raises(InvalidModelError, match=r"initializer 'w' of the onnx_ir\.Model has no value"):
         onnxplain.load(model)
+
+
+def test_a_file_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    onnx.save(dense(), tmp_path / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    explainer = onnxplain.Explainer("m.onnx", "gradient")
+    monkeypatch.chdir("/")
+    explainer.save(tmp_path / "explainer.onnx")
+    assert (tmp_path / "explainer.onnx").stat().st_size

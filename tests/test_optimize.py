@@ -373,3 +373,14 @@ def test_methods_that_differ_in_a_bias_share_the_product():
 def convolutions(explainers: onnxplain.Explainers) -> int:
     emitted = together({label: r.writer for label, r in explainers._runners.items()}, False, 1)
     return sum(node.op_type == "Conv" for node in emitted.proto.graph.node)
+
+
+def test_what_is_switched_off_here_stays_on_in_other_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from onnxplain.tape import SWITCHED_OFF
+
+    with ThreadPoolExecutor(1) as pool, switched_off("winograd"):
+        assert SWITCHED_OFF.get() == {"winograd"}
+        assert pool.submit(SWITCHED_OFF.get).result() == frozenset()
+    assert SWITCHED_OFF.get() == frozenset()

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import parse
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -52,6 +53,13 @@ def test_inferred_from_the_input(shape, layout, color, size):
 
 def test_an_integer_input_takes_pixels_as_they_are():
     assert Preprocessing.of(Type.tensor(np.uint8, ["N", 3, 4, 4])).scale == 1
+
+
+def test_pixels_that_an_integer_input_cannot_hold(tmp_path):
+    bright = np.full([2, 2, 1], 200, np.uint8)
+    with pytest.raises(InputError, match="pixels become 200 to 200, which int8 cannot hold"):
+        Preprocessing(color="gray", scale=1.0).array(bright, np.dtype(np.int8))
+    assert Preprocessing(color="gray", scale=1.0, mean=128).array(bright, np.dtype(np.int8)).max() == 72
 
 
 def test_file_beside_the_model_and_flags_over_it(tmp_path):
@@ -226,3 +234,11 @@ def test_bad_files(tmp_path):
         read([tmp_path], model, Preprocessing())
     with pytest.raises(InputError, match="one sort"):
         read([tmp_path / "a.npy", tmp_path / "a.npz"], model, Preprocessing())
+
+
+def test_an_npz_that_does_not_tell_its_samples_has_no_names(tmp_path):
+    model = onnxplain.load(parse("g (float[N,3] x, float[S,3] s) => (float[N,S] y) { t = Transpose(s)\n y = MatMul(x, t) }"))
+    np.savez(tmp_path / "a.npz", x=np.ones((2, 3)), s=np.ones((5, 3)))
+    assert read([tmp_path / "a.npz"], model, Preprocessing()).names is None
+    np.savez(tmp_path / "b.npz", x=np.ones((2, 3)), s=np.ones((2, 3)))
+    assert read([tmp_path / "b.npz"], model, Preprocessing()).names == ["b.npz[0]", "b.npz[1]"]

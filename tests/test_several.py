@@ -12,6 +12,7 @@ from helpers import cnn, draw, fixed, mlp, time_major, two_inputs
 import onnxplain
 from onnxplain import Explainers, InputError, several
 
+pytestmark = pytest.mark.filterwarnings("ignore:lrp's default is flat")
 SWEEPS = ["gradient", "guided_backprop", "deconvnet", "lrp", "deep_taylor", "input_x_gradient", "deeplift"]
 
 
@@ -124,3 +125,15 @@ def test_what_cannot_be_together():
         Explainers(model, ["gradeint"])
     with pytest.raises(InputError, match="targets is empty"):
         Explainers(model, ["gradient"]).explain_each(mlp().x, [])
+
+
+def test_labels_may_be_numbers_and_methods_are_taken_whole():
+    from onnxplain.methods import method
+
+    known = mlp()
+    explainers = Explainers(known.model, {1: "gradient", 2: {"method": "lrp", "composite": "epsilon"}})
+    assert list(explainers.explain(known.x)) == ["1", "2"]
+    whole = onnxplain.Explainer(known.model, {"method": "gradient", "postprocess": "abs"})
+    assert whole.method.postprocess == "abs"
+    with pytest.raises(InputError, match=r"method=.* has its own parameters: postprocess beside it would be ignored"):
+        onnxplain.Explainer(known.model, method("gradient", {}), postprocess="abs")

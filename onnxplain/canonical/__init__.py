@@ -16,7 +16,7 @@ from ..graph import Graph
 from . import batch, batch_norm, constants, layer_norm, layout, linear, patterns, sequences  # noqa: F401  (they fill REWRITES, in this order)
 from .recurrent import time_first
 from .registry import ORDER, REWRITES
-from .windows import spell_out
+from .windows import count_windows, spell_out
 
 FUSING = {"fuse_batch_norm": True, "split_batch_norm": "two"}
 """The rewrites that depend on `fuse`, and the value that asks for them."""
@@ -25,6 +25,7 @@ FUSING = {"fuse_batch_norm": True, "split_batch_norm": "two"}
 def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
     """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
     model, log = source.clone(), []
+    count_windows(model)
     inferable = all(n.op_type != "ZipMap" for n in model.graph)  # onnx_ir cannot read maps back
     for name in ORDER:
         if (only is None or name in only) and FUSING.get(name, fuse) == fuse:

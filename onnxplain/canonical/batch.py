@@ -8,6 +8,7 @@ from itertools import count
 import numpy as np
 import onnx_ir as ir
 
+from ..ops import OPS
 from .registry import attribute, constant, is_op, new_constant, rewrite
 
 SYMBOL = "batch"
@@ -60,11 +61,9 @@ ALIKE = {
 }
 """Their axis 0 is the batch by definition."""
 ELEMENTWISE = {
-    *("Relu", "LeakyRelu", "ThresholdedRelu", "PRelu", "Elu", "Celu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSigmoid"),
-    *("HardSwish", "Gelu", "Mish", "Swish"),
-    *("Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Abs", "Erf", "Sin", "Cos", "Clip", "Identity", "Cast", "Dropout", "Not", "Sign", "Floor", "Ceil", "Round"),
-    *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Where", "Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or"),
-    *("QuantizeLinear", "DequantizeLinear"),
+    *(name for name, o in OPS.items() if o.elementwise),
+    *("Max", "Min", "Where", "Identity", "Cast", "Sign", "Floor", "Ceil", "Round", "QuantizeLinear", "DequantizeLinear"),
+    *("Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"),
 }
 ALONG = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "Concat": None, "Split": 0, "ArgMax": 0, "TopK": -1, "LayerNormalization": -1, "LpNormalization": -1}
 """Operators that work along the axis of their attribute, with its default."""

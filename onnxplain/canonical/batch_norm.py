@@ -1,4 +1,4 @@
-"""Batch normalisation merged into a linear layer beside it."""
+"""Batch normalisation: recognised where it is spelled out, and merged into a linear layer beside it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,83 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over
+from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over, where_moved
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
+NORMALISED = (
+    "BatchNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "RMSNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+)
+"""Their scale and shift are theirs."""
 
 
 @rewrite
 def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
-    """Times a constant plus a constant for each channel, right behind a linear layer, is a BatchNormalization."""
+    """A scale and a shift of each channel, as exporters spell it out, is a BatchNormalization; right behind a linear layer, before its output moves."""
     for node in list(model.graph):
-        if not is_op(node, "Mul"):
+        if node.graph is None or not (is_op(node, *LINEAR) or is_op(node, "Mul")):
             continue
-        add = sole_user(node.outputs[0], keep)
-        x = next((v for v in node.inputs if v is not None and is_op(v.producer(), *LINEAR)), None)
-        if x is None or not is_op(add, "Add") or x.shape is None:
+        if is_op(node, "Mul"):
+            source = next((v for v in node.inputs if v is not None and constant(v) is None), None)
+            behind = None if source is None else source.producer()
+            if source is None or is_op(behind, *LINEAR, *NORMALISED):
+                continue
+            value, axis = source, 1
+        else:
+            source = node.outputs[0]
+            value, axis = where_moved(source, 1, keep)
+        channels = source.shape[1] if source.shape is not None and len(source.shape) > 1 else None
+        if not isinstance(channels, int) or source.dtype is None:
             continue
-        scale, shift = (_per_channel(n, {x, node.outputs[0]}, x, keep) for n in (node, add))
-        if scale is None or shift is None or scale.size != shift.size:
+        chain, k, c = _affine_chain(node if is_op(node, "Mul") else sole_user(value, keep), value, axis, channels, keep)
+        first = chain[0] if chain else None
+        whole = is_op(first, "BatchNormalization") or {n.op_type in ("Mul", "Div") for n in chain} == {True, False}
+        if first is None or not whole or (value is source and (is_op(first, "BatchNormalization") or (node is first and channels == 1))):
             continue
-        name = node.outputs[0].name
-        parameters = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "var": np.ones_like(scale)}
-        values = [new_constant(model, f"{name}/{k}", v) for k, v in parameters.items()]
-        new = ir.node("BatchNormalization", [x, *values], {"epsilon": 0.0}, name=node.name, num_outputs=1)
-        log.append(f"batch_norm: {node.name or name} and its Add are a BatchNormalization")
-        take_over(model, new, add, [node])
+        name, dtype = chain[-1].outputs[0].name, source.dtype.numpy()
+        parameters = {"scale": k, "shift": c, "mean": np.zeros(channels), "var": np.ones(channels)}
+        values = [new_constant(model, f"{name}/{p}", v.astype(dtype)) for p, v in parameters.items()]
+        new = ir.node("BatchNormalization", [source, *values], {"epsilon": 0.0}, name=first.name, num_outputs=1)
+        log.append(f"batch_norm: {', '.join(n.name or str(n.outputs[0].name) for n in chain)}: one BatchNormalization")
+        if value is source:
+            take_over(model, new, chain[-1], chain[-2::-1])
+            continue
+        describe(new, source, f"{name}/normalised")
+        model.graph.insert_after(node, new)
+        for user, at in [(u, at) for u, at in source.uses() if u is not new]:
+            user.replace_input_with(at, new.outputs[0])
+        for n in chain:
+            bypass(model, n, value)
 
 
-def _per_channel(node: ir.Node, variable: set[ir.Value | None], x: ir.Value, keep: Collection[str]) -> np.ndarray | None:
-    """The constant operand as one number for each channel of x, if it is that and nobody named it."""
-    array = next((a for v in node.inputs if v not in variable and v is not None and v.name not in keep and (a := constant(v)) is not None), None)
-    numbers = per_channel(array, x)
-    return numbers if numbers is not None and x.shape is not None and numbers.size == x.shape[1] else None
+def _affine_chain(node: ir.Node | None, x: ir.Value, axis: int, channels: int, keep: Collection[str]) -> tuple[list[ir.Node], np.ndarray, np.ndarray]:
+    """The nodes from `node` on that together make k·x + c for each channel of x; with k and c."""
+    chain: list[ir.Node] = []
+    k, c = np.ones(channels), np.zeros(channels)
+    if node is not None and is_op(node, "BatchNormalization") and axis == 1 and node.inputs[0] is x and not attribute(node, "training_mode", 0):
+        affine = None if names_parameter(node, keep) else _affine(node)
+        return ([], k, c) if affine is None else ([node], *affine)
+    while node is not None and is_op(node, "Mul", "Div", "Add", "Sub") and node.inputs[0] is not node.inputs[1]:
+        at = 0 if node.inputs[0] is x else 1
+        operand = node.inputs[1 - at]
+        numbers = per_channel(constant(operand), x, axis) if operand is not None and operand.name not in keep else None
+        if numbers is None or numbers.size != channels or node.inputs[at] is not x or (node.op_type in ("Div", "Sub") and at == 1):
+            break
+        numbers = numbers.astype(np.float64)
+        if node.op_type in ("Mul", "Div"):
+            factor = numbers if node.op_type == "Mul" else 1 / numbers
+            k, c = k * factor, c * factor
+        else:
+            c = c + (numbers if node.op_type == "Add" else -numbers)
+        chain.append(node)
+        x = node.outputs[0]
+        node = sole_user(x, keep)
+    return chain, k, c
 
 
 @rewrite
@@ -98,10 +144,8 @@ def _scale_inputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) 
     if w is None or padded or node.op_type == "ConvTranspose" or attribute(node, "transA", 0):
         return False
     if node.op_type == "Gemm":
-        if attribute(node, "alpha", 1.0) != 1.0:
-            return False
         rows = w if attribute(node, "transB", 0) else w.T
-        shift = rows @ c
+        shift = attribute(node, "alpha", 1.0) * (rows @ c)
         scaled = rows * k if attribute(node, "transB", 0) else (rows * k).T
     else:
         group = attribute(node, "group", 1)
@@ -117,14 +161,12 @@ def _scale_inputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) 
 
 
 def _bias(node: ir.Node, channels: int) -> np.ndarray | None:
-    """The layer's bias for each channel; None if it is no constant, or not one number a channel."""
-    if attribute(node, "beta", 1.0) != 1.0:
-        return None
+    """What the layer adds to each channel; None if it is no constant, or not one number a channel."""
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return np.zeros(channels)
     b = constant(node.inputs[2])
     fits = b is not None and (b.size == 1 or b.size == channels == b.shape[-1])
-    return np.broadcast_to(b.reshape(-1), channels) if b is not None and fits else None
+    return attribute(node, "beta", 1.0) * np.broadcast_to(b.reshape(-1), channels) if b is not None and fits else None
 
 
 def _output_axis(node: ir.Node) -> int:
@@ -142,6 +184,7 @@ def _set(model: ir.Model, node: ir.Node, w: np.ndarray, b: np.ndarray) -> None:
     node.replace_input_with(1, value)
     node.resize_inputs(3)
     node.replace_input_with(2, new_constant(model, f"{old}/fused_bias", b))
+    node.attributes.pop("beta", None)  # it is in b
 
 
 @rewrite

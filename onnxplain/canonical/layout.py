@@ -7,12 +7,10 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
+from ..ops import OPS
 from .registry import attribute, bypass, constant, is_op, names_parameter, new_constant, replace_value, rewrite
 
-ELEMENTWISE = {
-    *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Selu", "Softplus", "HardSigmoid", "HardSwish", "Gelu", "Clip", "Exp", "Log", "Sqrt", "Neg", "Abs", "Erf"),
-    *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "PRelu", "Identity", "Cast", "Dropout"),
-}
+ELEMENTWISE = {name for name, o in OPS.items() if o.elementwise} | {"Max", "Min", "Identity", "Cast"}
 REDUCTIONS = {f"Reduce{how}" for how in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")}
 
 

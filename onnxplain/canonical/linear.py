@@ -7,7 +7,21 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, floating, is_op, names_parameter, new_constant, replace_value, rewrite, sole_user, trailing
+from .registry import (
+    attribute,
+    bypass,
+    constant,
+    describe,
+    floating,
+    is_op,
+    names_parameter,
+    new_constant,
+    replace_value,
+    rewrite,
+    sole_user,
+    trailing,
+    where_moved,
+)
 
 
 @rewrite
@@ -61,11 +75,8 @@ def bias_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         given = node.inputs[2] if len(node.inputs) > 2 else None
         if (given is not None and constant(given) is None) or names_parameter(node, keep):
             continue
-        value, axis = node.outputs[0], 1
+        value, axis = where_moved(node.outputs[0], 1, keep)
         user = sole_user(value, keep)
-        while user is not None and (moved := _through(user, axis)) is not None:
-            value, axis = user.outputs[0], moved
-            user = sole_user(value, keep)
         if not is_op(user, "Add") or user.inputs[0] is user.inputs[1]:
             continue
         addend = user.inputs[1] if user.inputs[0] is value else user.inputs[0]
@@ -81,24 +92,6 @@ def bias_add(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
         node.replace_input_with(2, new_constant(model, f"{node.inputs[1].name}/bias", (old + bias.reshape(-1)).astype(bias.dtype)))
         log.append(f"bias_add: {user.name or user.outputs[0].name} is the bias of {node.op_type} {node.name or node.outputs[0].name}")
         bypass(model, user, value)
-
-
-def _through(node: ir.Node, axis: int) -> int | None:
-    """Where an axis goes through a node that only moves axes; None if the node does more."""
-    rank = _rank(node.inputs[0])
-    if rank is None:
-        return None
-    if is_op(node, "Transpose"):
-        perm = attribute(node, "perm", list(range(rank))[::-1])
-        return list(perm).index(axis)
-    if is_op(node, "Squeeze", "Unsqueeze") and len(node.inputs) > 1 and (axes := constant(node.inputs[1])) is not None:
-        if is_op(node, "Squeeze"):
-            dropped = {int(a) % rank for a in axes}
-            return None if axis in dropped else axis - sum(a < axis for a in dropped)
-        whole = rank + axes.size
-        new = {int(a) % whole for a in axes}
-        return [a for a in range(whole) if a not in new][axis]
-    return None
 
 
 def _unbiased(node: ir.Node) -> bool:

@@ -11,30 +11,30 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, constant, describe, is_op, new_constant, rewrite, take_over
+from .registry import attribute, constant, describe, floating, is_op, new_constant, rewrite, take_over
 
 
 @rewrite
 def activations(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     """Sigmoid is 1/(1 + exp(−x)), Softsign x/(1 + |x|), Swish x·sigmoid(αx), Mish x·tanh(softplus(x)), Gelu 0.5·x·(1 + erf(x/√2)) or its tanh form,
-    HardSwish x·relu6(x + 3)/6 or x·hardsigmoid(x)."""
-    for node in list(model.graph):
-        for recognise in (_sigmoid, _softsign, _gated):
-            found = recognise(node)
-            if found is not None:
-                op_type, x, attributes, inner = found
-                if op_type == "HardSwish" and x.dtype == ir.DataType.DOUBLE:
-                    continue  # ONNX Runtime has no kernel for it
-                if x.shape is None or node.outputs[0].shape is None or len(x.shape) != len(node.outputs[0].shape):
-                    continue  # a number of higher rank widens the result
-                if any(v is not None and v.name in keep for n in (*_producers(inner), node) for v in n.inputs if v is not x):
-                    continue
-                if any(v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
-                    continue
-                new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
-                log.append(f"activations: {node.name or node.outputs[0].name} and what leads to it are one {op_type}")
-                take_over(model, new, node, _producers(inner))
-                break
+    HardSwish x·relu6(x + 3)/6 or x·hardsigmoid(x), Relu max(x, 0), or x clipped at 0 alone."""
+    for recognise in (_sigmoid, _softsign, _gated, _relu):  # parts before wholes; but a HardSwish's maximum is no Relu
+        for node in list(model.graph):
+            found = recognise(node) if node.graph is not None else None
+            if found is None:
+                continue
+            op_type, x, attributes, inner = found
+            if op_type == "HardSwish" and x.dtype == ir.DataType.DOUBLE:
+                continue  # ONNX Runtime has no kernel for it
+            if x.shape is None or node.outputs[0].shape is None or len(x.shape) != len(node.outputs[0].shape):
+                continue  # a number of higher rank widens the result
+            if any(v is not None and v.name in keep for n in (*_producers(inner), node) for v in n.inputs if v is not x):
+                continue
+            if any(v.is_graph_output() or any(u not in (*_producers(inner), node) for u, _ in v.uses()) for v in inner):
+                continue
+            new = ir.node(op_type, [x], attributes, name=node.name, num_outputs=1)
+            log.append(f"activations: {node.name or node.outputs[0].name} and what leads to it are one {op_type}")
+            take_over(model, new, node, _producers(inner))
 
 
 @rewrite
@@ -119,6 +119,15 @@ def _is(value: ir.Value | None, number: float) -> bool:
 def _near(got: float, number: float) -> bool:
     """Whether this is the number; one that no float is exactly may have been cut short, or rounded to 16 bits."""
     return math.isclose(got, number, rel_tol=0 if number == float(np.float16(number)) else 1e-3)
+
+
+def _relu(node: ir.Node) -> Found | None:
+    pairs: list = []
+    if is_op(node, "Max") and len(node.inputs) == 2:
+        pairs = list(_either(node))
+    elif is_op(node, "Clip") and (len(node.inputs) < 3 or node.inputs[2] is None):
+        pairs = [tuple(node.inputs[:2])] if len(node.inputs) > 1 else []
+    return next((("Relu", x, {}, []) for x, least in pairs if _is(least, 0) and floating(x)), None)
 
 
 def _sigmoid(node: ir.Node) -> Found | None:

@@ -64,14 +64,14 @@ def take_over(model: ir.Model, new: ir.Node, last: ir.Node, others: Iterable[ir.
             model.graph.remove(node, safe=True)
 
 
-def per_channel(array: np.ndarray | None, x: ir.Value) -> np.ndarray | None:
+def per_channel(array: np.ndarray | None, x: ir.Value, axis: int = 1) -> np.ndarray | None:
     """A constant beside x that differs from channel to channel alone: one number, or one for each channel."""
     rank = len(x.shape or ())
     if array is None or array.ndim > rank or rank < 2:
         return None
     spread = (1,) * (rank - array.ndim) + array.shape
-    alone = all(d == 1 for a, d in enumerate(spread) if a != 1)
-    return array.reshape(-1) if alone and array.size in (1, x.shape[1]) else None
+    alone = all(d == 1 for a, d in enumerate(spread) if a != axis)
+    return array.reshape(-1) if alone and array.size in (1, x.shape[axis]) else None
 
 
 def trailing(array: np.ndarray | None, rank: int, extents: Sequence[int]) -> np.ndarray | None:
@@ -88,6 +88,34 @@ def sole_user(value: ir.Value, keep: Collection[str]) -> ir.Node | None:
     """The only node that reads a value which nobody named."""
     users = list(value.uses())
     return users[0][0] if len(users) == 1 and value.name not in keep and not value.is_graph_output() else None
+
+
+def where_moved(value: ir.Value, axis: int, keep: Collection[str]) -> tuple[ir.Value, int]:
+    """What a value becomes through nodes that only move its axes, read by nobody else; and where an axis of it is there."""
+    user = sole_user(value, keep)
+    while user is not None and (moved := _through(user, axis)) is not None:
+        value, axis = user.outputs[0], moved
+        user = sole_user(value, keep)
+    return value, axis
+
+
+def _through(node: ir.Node, axis: int) -> int | None:
+    """Where an axis goes through a node that only moves axes; None if the node does more."""
+    shape = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
+    if shape is None:
+        return None
+    rank = len(shape)
+    if is_op(node, "Transpose"):
+        perm = attribute(node, "perm", list(range(rank))[::-1])
+        return list(perm).index(axis)
+    if is_op(node, "Squeeze", "Unsqueeze") and len(node.inputs) > 1 and (axes := constant(node.inputs[1])) is not None:
+        if is_op(node, "Squeeze"):
+            dropped = {int(a) % rank for a in axes}
+            return None if axis in dropped else axis - sum(a < axis for a in dropped)
+        whole = rank + axes.size
+        new = {int(a) % whole for a in axes}
+        return [a for a in range(whole) if a not in new][axis]
+    return None
 
 
 def names_parameter(node: ir.Node, keep: Collection[str]) -> bool:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 from onnx_ir.tape import Tape
 
 from ..errors import UnsupportedModelError
 
 PADDED = ("Conv", "MaxPool")
 """What padding in front leaves as it is; an average would count the padding."""
+POOLS = ("MaxPool", "AveragePool", "LpPool")
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "MaxUnpool", "ConvInteger", "QLinearConv")
 
 
@@ -24,8 +26,6 @@ def spell_out(model: ir.Model) -> None:
                 node.attributes[name] = ir.Attr(name, kind, value)
             node.attributes.pop("auto_pad", None)
             node.attributes.pop("output_shape", None)
-            if node.attributes.get_int("ceil_mode", 0):
-                _recount(node)
             if node.op_type == "AveragePool" and set(node.attributes["dilations"].value) == {1}:
                 node.attributes.pop("dilations")  # the quantised kernel that ONNX Runtime makes of it between two scales knows none
         elif node.op_type == "Pad" and node.domain == "":
@@ -48,21 +48,46 @@ def _spell_out_axes(pad: ir.Node) -> None:
     pad.replace_input_with(3, axes)
 
 
-def _recount(pool: ir.Node) -> None:
-    """The number of windows under ceil_mode: a last one that would begin in the padding is dropped, which older inference counts."""
-    given = {a.name: a.value for a in pool.attributes.values()}
-    extents, n = _shape(pool.inputs[0], pool)[2:], len(given["kernel_shape"])
-    if not all(isinstance(d, int) for d in extents):
-        return
-    counts = []
+def count_windows(model: ir.Model) -> None:
+    """The number of windows under ceil_mode, and pads at the end in its place, wherever these do not count.
+
+    A last window that would begin in the padding is dropped, but inference before opset 22 counts it: all shapes behind are inferred anew.
+    """
+    for node in list(model.graph):
+        if node.domain == "" and node.op_type in POOLS and node.attributes.get_int("ceil_mode", 0) and _recount(node):
+            behind = set(node.outputs)
+            for later in model.graph:
+                if not behind.isdisjoint(later.inputs):
+                    behind.update(later.outputs)
+                    for output in later.outputs:
+                        if not output.is_graph_output():
+                            output.shape = None
+            ShapeInferencePass()(model)
+
+
+def _recount(pool: ir.Node) -> bool:
+    """Whether a pool's shape was told wrong."""
+    known = pool.inputs[0].shape if pool.inputs[0] is not None else None
+    extents = None if known is None else list(known)[2:]
+    if extents is None or not all(isinstance(d, int) for d in extents):
+        return False
+    given, n, counts = _window(pool), len(extents), []
+    dilations, kernel, pads = given["dilations"], given["kernel_shape"], list(given["pads"])
     for i, d in enumerate(extents):
-        begin, stride = given["pads"][i], given["strides"][i]
-        padded = d + begin + given["pads"][i + n]
-        count = -(-(padded - given["dilations"][i] * (given["kernel_shape"][i] - 1) - 1) // stride) + 1
+        begin, stride, reach = pads[i], given["strides"][i], dilations[i] * (kernel[i] - 1) + 1
+        padded = d + begin + pads[i + n]
+        count = -(-(padded - reach) // stride) + 1
         counts.append(count - ((count - 1) * stride >= d + begin))
-    for output in pool.outputs:
-        if output.shape is not None:
-            output.shape = ir.Shape([*list(output.shape)[:2], *counts])
+        pads[i + n] += max(0, (counts[i] - 1) * stride + reach - padded)
+    allowed = all(p < k for p, k in zip(pads, kernel * 2)) and not pool.attributes.get_int("count_include_pad", 0)
+    if allowed or pads == given["pads"]:
+        pool.attributes.pop("ceil_mode")
+        pool.attributes.pop("auto_pad", None)
+        pool.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    wrong = [o for o in pool.outputs if o.shape is not None and list(o.shape)[2:] != counts]
+    for output in wrong:
+        output.shape = ir.Shape([*list(output.shape)[:2], *counts])
+    return bool(wrong)
 
 
 def _window(node: ir.Node) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,9 +21,6 @@ from ..model import load
 from ..prediction import answers, explained, scores
 from ..preprocess import Preprocessing
 from ..several import Explainers
-
-SYNSET = re.compile(r"n\d{8}\s+")
-"""WordNet's number, which stands before the name in many lists of ImageNet's classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,8 @@ class Case:
         p = Preprocessing.of(next(iter(model.inputs.values())), path, settings, labels=labels)
         batch = read(files, model, p)
         style = {"layout": p.layout, "features": batch.features, "color": "BGR" if p.color == "BGR" else "RGB", "channels": channels}
-        return cls(model, batch.feeds, options.targets(targets, p.labels), path.stem, batch.names, batch.pictures, p.labels, bound, style)
+        wanted = options.targets(targets, p.labels, model, bound.get("output"))
+        return cls(model, batch.feeds, wanted, path.stem, batch.names, batch.pictures, p.labels, bound, style)
 
     @property
     def output(self) -> str | None:
@@ -151,4 +148,4 @@ def class_of(e: Explanation, sample: int) -> int | None:
 
 def short(label: str) -> str:
     """The first of several names, in lines that fit under a picture."""
-    return fill(SYNSET.sub("", label).split(",")[0], 20)
+    return fill(options.SYNSET.sub("", label).split(",")[0], 20)

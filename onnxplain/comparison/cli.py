@@ -75,7 +75,7 @@ def compare(
     from .case import Case
 
     check_name(out)
-    require_folder(out)
+    require_folder(out, inputs=[model, *(models or []), *inputs])
     if sum(bool(given) for given in (models, classes, vary)) > 1:
         raise InputError("compare either models (--model), or classes (--class), or values (--vary)")
     paths, settings = [model, *(models or [])], preprocess or []
@@ -93,7 +93,7 @@ def compare(
     if models:
         table = layouts.by_models(cases, rows, visuals, shown)
     elif classes:
-        table = layouts.by_classes(cases[0], rows, [options.targets([c], cases[0].labels) for c in classes], visuals, shown)
+        table = layouts.by_classes(cases[0], rows, [options.targets([c], cases[0].labels, cases[0].model, output) for c in classes], visuals, shown)
     elif vary:
         table = layouts.by_values(cases[0], rows, shown)
     else:

@@ -93,7 +93,7 @@ class Asked:
 
         preprocessing = self.preprocessing
         batch = read(inputs, self.loaded, preprocessing)
-        return {"X": batch.feeds, "names": batch.names, "target": targets(target, preprocessing.labels)}
+        return {"X": batch.feeds, "names": batch.names, "target": targets(target, preprocessing.labels, self.loaded, self.bound["output"])}
 
     def report(self, result: Any, figure: Callable[[], Any] | None = None) -> None:
         """Print the table, and draw the picture if one was asked for."""

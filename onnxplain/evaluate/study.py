@@ -173,6 +173,8 @@ class Study:
                     yield Piece(part, places, called, found, _told(found, len(called)), self._digests(part, len(called)))
                     bar.update(len(called))
                 start += n
+        if isinstance(target, (list, np.ndarray)) and np.ndim(target) and np.asarray(target).dtype.kind != "f" and len(target) > start:
+            raise InputError(f"there are {len(target)} targets for {start} samples: give one for each")
 
     @property
     def _together(self) -> bool:
@@ -205,7 +207,10 @@ class Study:
             return source.explain(piece.feeds, piece.target)
         if source.target.ndim and len(source.target) <= max(piece.rows):
             raise InputError(f"{label} explains {len(source.target)} samples, there are more")
-        axes = {n: q.axis(n) if n in q.graph.types else 0 for n in source.attributions}
+        axes = {n: q.axis(n) if n in q.graph.types else 0 for n in (*source.attributions, *source.inputs)}
+        for n, x in source.inputs.items():
+            if n in piece.feeds and not np.array_equal(x if axes[n] is None else np.take(x, piece.rows, axes[n]), piece.feeds[n]):
+                raise InputError(f"{label} explains other inputs: its {n!r} differs from the samples that are measured")
         own = {n: v if (a := axes[n]) is None else np.take(v, piece.rows, a) for n, v in source.attributions.items()}
         return replace(source, attributions=own, delta=None if source.delta is None else source.delta[list(piece.rows)])
 

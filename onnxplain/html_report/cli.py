@@ -62,7 +62,7 @@ def report(
     from ..files import replacing
     from .page import page
 
-    require_folder(out)
+    require_folder(out, inputs=[model, *inputs])
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write {out}: wanted a name that ends in .html")
     rows = specs.methods_of(method or METHODS, param)

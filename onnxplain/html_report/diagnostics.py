@@ -13,6 +13,7 @@ from ..evaluate import compare
 from ..evaluate.result import LINES, Result
 from ..explainer import Explainer
 from ..explanation import Explanation
+from ..methods import method_of
 from ..trace import Trace
 from .markup import Html, joined, table, tag
 
@@ -50,9 +51,9 @@ def traces(case: Case, methods: Mapping[str, Any]) -> dict[str, Trace]:
     """Relevance through the network at the first sample, for methods that conserve it."""
     found = {}
     for label, given in methods.items():
-        params = dict(given) if isinstance(given, Mapping) else {"method": given}
-        if params["method"] in CONSERVING:
-            explainer = Explainer(case.model, **params, **case.bound)
+        method = method_of(given, what=label)
+        if method.name in CONSERVING:
+            explainer = Explainer(case.model, method, **case.bound)
             found[label] = explainer.trace(*_first(case, explainer))
     return found
 
@@ -60,10 +61,10 @@ def traces(case: Case, methods: Mapping[str, Any]) -> dict[str, Trace]:
 def _first(case: Case, explainer: Explainer) -> tuple[Any, Any]:
     """The first sample with its target."""
     q = explainer.question
-    count = q.fixed or 1
-    feeds = {n: x if (a := q.axis(n)) is None else np.take(x, range(count), a) for n, x in case.x.items()}
+    taken = np.minimum(range(q.fixed or 1), case.count - 1)  # a model of fixed batch size gets the last sample again
+    feeds = {n: x if (a := q.axis(n)) is None else np.take(x, taken, a) for n, x in case.x.items()}
     several = isinstance(case.target, (list, np.ndarray))
-    return feeds, case.target[:count] if several else case.target
+    return feeds, [case.target[k] for k in taken] if several else case.target
 
 
 def conservation(label: str, trace: Trace) -> Html:

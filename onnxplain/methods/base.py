@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import Rules, backward, gradient
-from ..checks import kind_fits, numbers, require
+from ..checks import kind_fits, numbers, require, told
 from ..errors import InputError, choose
 from ..graph import Graph
 from ..ops.shapes import cast, reshape, shape_of
+from ..ops.shapes import typed as shaped
 from ..question import Question
 from ..tape import Tape, Var, op
 from ..target import mask
@@ -271,11 +272,16 @@ def method(name: str, params: Mapping[str, Any]) -> Method:
     known = [f.name for f in fields(cls)]
     for key in params:
         choose(f"parameter of {name}", key, known)
+    for f in fields(cls):
+        if f.type == "bool" and f.name in params:
+            kind_fits(params[f.name], (bool, np.bool_), f.name, "true or false")
     return cls(**params)
 
 
 def method_of(given: Any, params: Mapping[str, Any] | None = None, *, what: str) -> Method:
     """A method that is given as itself, by name with `params`, or as a dict {"method": name, **params}."""
+    if isinstance(given, (Method, Mapping)):
+        require(not params, f"{what}={told(given)} has its own parameters: {', '.join(params or ())} beside it would be ignored")
     if isinstance(given, Method):
         return given
     if isinstance(given, Mapping):
@@ -376,6 +382,11 @@ class Average(Method):
         return statistics[0]
 
     def explanation(self, f: Point) -> Tensors:
+        whole = self._whole(f)
+        return whole if self.attributed is not None else whole.map(shaped, f.x)  # a map of a layer's places has its own shape
+
+    def _whole(self, f: Point) -> Tensors:
+        """All points at once."""
         draw = self.drawn(f)
         if f.question.folds:
             return self.finish(self.statistics(f, draw))

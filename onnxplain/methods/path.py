@@ -102,7 +102,7 @@ class IntegratedGradients(Quadrature, name="integrated_gradients"):
 
 def own_baselines(question: Question, baseline: Any) -> dict[str, np.ndarray]:
     """The baselines that differ from sample to sample, by tensor."""
-    inputs = [n for n, t in question.graph.inputs.items() if t.is_float]
+    inputs = _moved_inputs(question, baseline)
     # One for all tensors is the inputs' own, if they can have one.
     names = dict.fromkeys([*question.wrt, *inputs]) if isinstance(baseline, Mapping) or not inputs else inputs
     found = own_rows(question, baseline, names, "baseline")
@@ -110,6 +110,12 @@ def own_baselines(question: Question, baseline: Any) -> dict[str, np.ndarray]:
         type, axis = question.graph.types[name], question.axis(name)
         _checked(array, Type.tensor(type.dtype, [None if a == axis else d for a, d in enumerate(type.shape or ())]), name)
     return found
+
+
+def _moved_inputs(question: Question, baseline: Any) -> list[str]:
+    """The inputs that have a baseline: the float ones, and token ids that are named."""
+    named = baseline if isinstance(baseline, Mapping) else {}
+    return [n for n, t in question.graph.inputs.items() if t.is_float or n in named]
 
 
 def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> dict[str, np.ndarray]:
@@ -124,7 +130,7 @@ def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Ten
     """
     rows = {k.removeprefix("baseline:"): v for k, v in (draw or {}).items() if k.startswith("baseline:")}
     given = baseline if isinstance(baseline, Mapping) else {}
-    inputs = [n for n, t in f.question.graph.inputs.items() if t.is_float]
+    inputs = _moved_inputs(f.question, baseline)
     inside = [n for n in f.x if n not in f.question.graph.inputs and n not in given]
     direct = [n for n in f.x if n not in inside or not inputs]
     x0 = Tensors({n: rows[n] if n in rows else _constant(f, baseline, n, f.x[n]) for n in direct})
@@ -135,7 +141,8 @@ def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Ten
 
 
 def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
-    return f.tape.constant(_checked(array_for(baseline, name, "baseline"), x.type, name), like=x)
+    value = _checked(array_for(baseline, name, "baseline"), x.type, name)
+    return f.tape.constant(value if x.type.is_float else np.asarray(value, x.dtype), like=x)
 
 
 def _checked(baseline: Any, type: Type, name: str) -> Any:

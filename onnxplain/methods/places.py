@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import require
+from ..checks import is_list, is_whole, require
 from ..errors import InputError
 from ..flow import Flow
 from ..graph import Graph, Node, reads
+from ..ops import OPS
 from ..ops.shapes import cast, shape_of
 from ..question import Question
 from ..tape import Dim, Type, Var, op
@@ -20,9 +21,7 @@ from ..tape import Dim, Type, Var, op
 # ---- which layer ----
 
 CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv", "ConvInteger", "QLinearConv")
-IN_PLACE = ("activation", "sum", "product", "batch_norm", "normalization", "quantization")
-MOVES_PLACES = ("MatMul", "Einsum", "Det", "QLinearMatMul", "MatMulInteger")
-"""Of the kinds above, what does not leave every place where it is."""
+IN_PLACE = {name for name, o in OPS.items() if o.elementwise or o.kind in ("batch_norm", "normalization", "quantization")} - {"QLinearMatMul", "MatMulInteger"}
 ALSO_IN_PLACE = ("Identity", "Cast", "Concat", "Split", "Slice", "Pad", "Expand", "Resize", "Where", "Max", "Min", "DepthToSpace", "SpaceToDepth")
 
 
@@ -56,7 +55,7 @@ def last_layer(graph: Graph, score: str, tokens: bool) -> list[str]:
 
 
 def _in_place(node: Node) -> bool:
-    return node.op_type in ALSO_IN_PLACE or (node.kind in IN_PLACE and node.op_type not in MOVES_PLACES)
+    return node.op_type in IN_PLACE or node.op_type in ALSO_IN_PLACE
 
 
 def _has_places(type: Type) -> bool:
@@ -74,8 +73,9 @@ class Layout:
     channel_axis: int | None = None
 
     def __post_init__(self) -> None:
-        given = isinstance(self.grid, Sequence) and all(isinstance(d, (int, np.integer)) and d >= 1 for d in self.grid)
-        require(self.grid in (None, "auto") or given, f"grid must be 'auto' or the extents of the grid, such as (14, 14), got {self.grid!r}")
+        named = self.grid is None or (isinstance(self.grid, str) and self.grid == "auto")
+        given = self.grid is not None and is_list(self.grid) and all(is_whole(d) and d >= 1 for d in self.grid)
+        require(named or given, f"grid must be 'auto' or the extents of the grid, such as (14, 14), got {self.grid!r}")
 
     def channels(self, question: Question, name: str) -> int:
         """The axis of a layer's channels."""

@@ -14,7 +14,7 @@ from ..checks import is_list, one_of, require, told
 from ..errors import InputError, UnsupportedModelError, choose
 from ..question import Question
 from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, require_taken, row
-from ..rules.conditions import is_a
+from ..rules.conditions import is_a, kind
 from ..tape import Var
 from ..tensors import Tensors
 from .base import Method, Point
@@ -71,19 +71,19 @@ class LRP(Method, name="lrp"):
         rows = [row(r, rule) for r in self.rules or []]
         if self.ties == "share":
             rows.append((is_a("MaxPool"), rule("share_ties")))
-        named = self.composite
+        named, otherwise = self.composite, None
         if named is None:
             named = "epsilon_plus_flat" if self.rules is None else "rest"
         if isinstance(named, str):
             rows += COMPOSITES[choose("composite", named, COMPOSITES)](rule)
         elif callable(named):
-            return _before(tuple(rows), named)
+            otherwise = _asked(named)
         elif isinstance(named, Sequence):
             rows += [row(r, rule) for r in named]
         else:
             raise InputError(f"composite must be a name, a list of rows or a function (flow, node) → rule, got {named!r}")
         require_taken(given, rows)
-        return Composite(tuple(rows))
+        return Composite(tuple(rows), otherwise)
 
     @property
     def keep(self) -> list[str]:
@@ -94,6 +94,14 @@ class LRP(Method, name="lrp"):
                 found += [r["tensor"]] if isinstance(r["tensor"], str) else list(r["tensor"])
         return found
 
+    def warnings(self, question: Question) -> list[str]:
+        flow = question.flow
+        if self.composite is not None or self.rules is not None:
+            return []
+        alike = [n for n in flow.first(kind("linear")) if flow.is_kind(n, "dense") and flow.fed_by_input(n)]
+        remedy = "composite='epsilon_plus' tells them apart"
+        return [f"lrp's default is flat in the first layer, and {n} is dense: all its inputs get the same; {remedy}" for n in alike[:1]]
+
     def explanation(self, f: Point) -> Tensors:
         return f.sweep(self.table, self.relevance)
 
@@ -101,18 +109,18 @@ class LRP(Method, name="lrp"):
         return f.started(self.relevance)
 
 
-def _before(rows: tuple, function: Callable) -> Rules:
-    """Rows first, then a user's own function."""
+def _asked(function: Callable[[Any, Any], Any]) -> Rules:
+    """A user's own function of flow and node; that it answers with a rule is checked."""
 
-    def choose_rule(flow, node):
-        rule = next((rule for fits, rule in rows if fits(flow, node)), None) or function(flow, node)
+    def rule_of(flow, node) -> Any:
+        rule = function(flow, node)
         if not callable(rule):
             raise UnsupportedModelError(
                 f"the composite's function has no rule for {node}, it answers {rule!r}. Remedy: return one, such as onnxplain.backward.gradient."
             )
         return rule
 
-    return choose_rule  # pyright: ignore[reportReturnType]  (what a user's function answers is checked there)
+    return rule_of
 
 
 @dataclass(frozen=True)

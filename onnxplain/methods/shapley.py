@@ -202,6 +202,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
         sizes = given[:, :m].sum(1).astype(int)
         proper = (sizes > 0) & (sizes < m)
         require(bool(proper.any()) or m < 2, "coalitions must hold some with a part of the features")
+        require(weights is None or m < 2 or bool(weights[proper].any()), "weights must not all be zero for coalitions with a part of the features")
         if not proper.any():
             return np.zeros([1, m]), np.zeros(1)
         return given[proper, :m], _kernel(sizes[proper], m) if weights is None else weights[proper]

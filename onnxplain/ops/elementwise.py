@@ -67,7 +67,7 @@ ACTIVATIONS = {
 FUNCTIONS = {
     "Exp": lambda x, y: y,
     "Log": lambda x, y: 1 / x,
-    "Sqrt": lambda x, y: 0.5 / y,
+    "Sqrt": lambda x, y: op.Where(op.Equal(y, 0), 0, 0.5 / y),
     "Reciprocal": lambda x, y: -y * y,
     "Neg": lambda x, y: -1,
     "Abs": lambda x, y: op.Sign(x),
@@ -163,8 +163,8 @@ def Pow(g, y, x, p):
         dx = 2 * g * x
     else:
         slope = exponent * op.Pow(x, exponent - 1)
-        # x = 0 with p = 0 must not give 0 · ∞.
-        dx = g * (slope if p.value is not None and p.value.all() else op.Where(op.Equal(exponent, 0), 0, slope))
+        # Where x = 0 a slope may be infinite: none is taken, since what comes back may be zero there.
+        dx = g * (slope if p.value is not None and (p.value >= 1).all() else op.Where(op.Equal(x, 0), cast(op.Equal(exponent, 1), x), slope))
     # x^p log x tends to zero with x; a negative base has no derivative by p.
     return dx, lambda: g * y * op.Log(op.Where(x > 0, x, 1))
 

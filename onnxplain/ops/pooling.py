@@ -9,19 +9,40 @@ import numpy as np
 from ..tape import Var, op
 from .linear import conv_transpose_to
 from .registry import avg_pool, reduction, selection
-from .shapes import add_at, expand_like, in_single, over, ratio, reshape, reshape_like, shape_of, to_winners, typed
+from .shapes import add_at, counted, dim, expand_like, in_single, over, ratio, reshape, reshape_like, shape_of, to_winners, typed
 
 
 @selection(many=True)
 def MaxPool(g, y, x, *, kernel_shape, strides, pads, dilations, ceil_mode=0, storage_order=0):
-    window = {"kernel_shape": kernel_shape, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode or None}
-    _, winner = op.MaxPool(x, outputs=2, **window)
+    if x.tape.saved:
+        winner = _winners(x, y[0], kernel_shape, strides, pads, dilations)
+    else:
+        _, winner = op.MaxPool(x, outputs=2, kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode or None)
     overlap = any((k - 1) * d >= s for k, d, s in zip(kernel_shape, dilations, strides))
     if overlap or x.dtype != np.float32 or (ceil_mode and not _hold_all_windows(x, g[0], kernel_shape, strides, pads)):
         return (add_at(x, winner, g[0]),)
     # Asking x itself for its shape would keep it in memory until here.
     shape = op.Concat(shape_of(g[0], 0, 2), shape_of(x, 2), axis=0)
     return (typed(op.MaxUnpool(g[0], winner, shape, kernel_shape=kernel_shape, strides=strides, pads=pads), x),)
+
+
+def _winners(x: Var, y: Var, kernel_shape, strides, pads, dilations) -> Var:
+    """The place in the flattened x of the first maximum of each window: what MaxPool's Indices are, which WebGPU's does not tell."""
+    n, steps = len(kernel_shape), np.array(strides)
+    offsets = np.array(list(np.ndindex(*kernel_shape))) * dilations
+    room = [p + (k - 1) * d + s for p, k, d, s in zip(pads[n:], kernel_shape, dilations, strides)]  # for all windows that begin
+    least = np.finfo(x.dtype).min if x.type.is_float else np.iinfo(x.dtype).min
+    wide = op.Pad(x, [0, 0, *pads[:n], 0, 0, *room], x.tape.constant(least, x))
+    axes, reach = list(range(2, 2 + n)), shape_of(y, 2) * steps
+    cells = [op.Unsqueeze(op.Slice(wide, list(o), reach + o, axes, list(strides)), [0]) for o in offsets]
+    first = op.ArgMax(op.Concat(*cells, axis=0), axis=0, keepdims=0)
+    place = reshape(counted(dim(x, 0) * dim(x, 1)), dim(x, 0), dim(x, 1), *[1] * n)
+    offset = x.tape.constant(np.zeros(len(offsets), np.int64))
+    for a in range(n):
+        corner = counted(dim(y, 2 + a)) * strides[a] - pads[a]
+        place = place * dim(x, 2 + a) + op.Reshape(corner, [-1, *[1] * (n - 1 - a)])
+        offset = offset * dim(x, 2 + a) + offsets[:, a]
+    return place + op.Gather(offset, first)
 
 
 def _hold_all_windows(x: Var, y: Var, kernel_shape, strides, pads) -> bool:

@@ -36,6 +36,11 @@ class Operator:
     bias: int | None = None
     many: bool = False
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether each element of y is made of those in its place."""
+        return self.kind in ("activation", "sum", "product") and self.name not in ("MatMul", "Einsum", "Det")
+
     @cached_property
     def defaults(self) -> dict[str, object]:
         """The attributes' defaults: those of the function's keywords."""

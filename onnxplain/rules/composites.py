@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backward import Joint, Rule
+from ..backward import Joint, Rule, Rules
 from ..checks import is_list, is_real, require, told
 from ..errors import InputError, UnsupportedModelError, choose
 from ..flow import Flow
@@ -83,11 +83,15 @@ class Composite:
     """`composite(flow, node)` is the rule of the first row whose condition holds, joint for all nodes that the condition answers with."""
 
     rows: tuple[Row, ...]
+    otherwise: Rules | None = None
+    """Asked where no row fits."""
 
     def __call__(self, flow: Flow, node: Node) -> Rule:
         for fits, rule in self.rows:
             if found := fits(flow, node):
                 return Joint(rule, found) if isinstance(found, (set, frozenset, list, tuple)) else rule
+        if self.otherwise is not None:
+            return self.otherwise(flow, node)
         raise UnsupportedModelError(f"no row of the composite fits {node}. Remedy: add one for it, such as (anything, gradient).")
 
 

@@ -126,7 +126,7 @@ def attention(flow: Flow, node: Node) -> bool | Collection[Node]:
         nodes, open_ = {node}, [weights]
         while open_:
             maker = flow.graph.producer.get(open_.pop())
-            if maker is not None and maker.outputs[0] in flow.active and (maker.op_type in WEIGHING or _mixes(flow, maker)):
+            if maker is not None and maker in flow.members and (maker.op_type in WEIGHING or _mixes(flow, maker)):
                 nodes.add(maker)
                 open_ += maker.inputs if maker.op_type in WEIGHING else ()
         if {"Softmax", "MatMul"} <= {n.op_type.replace("Einsum", "MatMul") for n in nodes - {node}} and flow.outsider(nodes, node) is None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..backward import Call, Cotangent, Part, Rule, single
+from ..backward import Call, Cotangent, Part, Rule, gradient, single
 from ..errors import UnsupportedModelError
 from ..flow import Flow
 from ..graph import Node
-from ..ops.shapes import cast, step, unbroadcast
+from ..ops.shapes import cast, unbroadcast
 from ..tape import Var, op
 from .lrp import neg, pos
 
@@ -21,18 +21,13 @@ NEAR_ZERO = 1e-7
 """Below this a difference of float32 numbers says nothing: the gradient is taken."""
 
 
-def gradient(m: Var, f: Call) -> Sequence[Cotangent]:
-    """Exact where the node is linear in its active inputs."""
-    return f.vjp(m)
-
-
 def rescale(m: Var, f: Call) -> Sequence[Cotangent]:
     """m·Δy/Δx, elementwise (eq. 10)."""
     return [_quotient(m * (f.y - f.reference.y), f.x[0] - f.reference.x[0], f.vjp(m)[0]), *(None for _ in f.x[1:])]
 
 
-def _quotient(owed: Var, dx: Var, slope: Cotangent) -> Var:
-    """owed/Δx, and the gradient where Δx is next to nothing."""
+def _quotient(owed: Var, dx: Var, slope: Cotangent = None) -> Var:
+    """owed/Δx, and the gradient or nothing where Δx is next to nothing."""
     small = cast(op.Abs(dx) < NEAR_ZERO, dx)
     quotient = unbroadcast(owed, dx) / (dx + small) * (1 - small)
     return quotient if slope is None else quotient + slope * small
@@ -164,10 +159,8 @@ class DeepLift:
         at_up, at_down, both = (f.node(v, *f.inputs[1:]) for v in (x0 + up, x0 + down, x0 + up + down))
         dy_up = 0.5 * (at_up - y0 + both - at_down)
         dy_down = 0.5 * (at_down - y0 + both - at_up)
-        slope = f.vjp(m)[0]
-        assert slope is not None
-        self._split[layer.node.outputs[0]] = _quotient(m * dy_up, up, slope), _quotient(m * dy_down, down, slope)
-        return [slope]
+        self._split[layer.node.outputs[0]] = _quotient(m * dy_up, up), _quotient(m * dy_down, down)
+        return f.vjp(m)  # only reaches the layer, which takes the two
 
     @staticmethod
     def _parts(layer: Call) -> tuple[Var, Var]:
@@ -178,10 +171,11 @@ class DeepLift:
         return total[0], total[1]
 
     def _linear(self, m: Var, f: Call) -> Sequence[Cotangent]:
-        """Positive contributions take one multiplier, negative ones the other."""
+        """Positive contributions take one multiplier, negative ones the other; what did not change itself, half of both (section 3.5.1)."""
         m_up, m_down = self._split[f.node.outputs[0]]
         dx = f.x[0] - f.reference.x[0]
-        rising, falling = step(dx), 1 - step(dx)
+        rising = 0.5 * (op.Sign(dx) + 1)
+        falling = 1 - rising
         up, down = f([op.Max(dx, 0)], pos, bias=False), f([op.Max(dx, 0)], neg, bias=False)
         return [rising * (_pull(up, m_up) + _pull(down, m_down)) + falling * (_pull(up, m_down) + _pull(down, m_up))]
 

@@ -26,6 +26,7 @@ BEHIND = {
     "Gemm with bias": ("float[N,3] x", "Gemm(x, w, b)", draw(3, 4)),
     "Gemm with a row": ("float[N,3] x", "Gemm(x, w, row)", draw(3, 4)),
     "turned Gemm": ("float[N,4] x", "Gemm<transB=1,alpha=0.5>(x, w, b)", draw(4, 4)),
+    "Gemm with half a bias": ("float[N,3] x", "Gemm<alpha=2.0,beta=0.5>(x, w, b)", draw(3, 4)),
 }
 
 
@@ -59,6 +60,7 @@ BEFORE = {
     "Gemm": ("float[N,4] x", "Gemm(h, w, b)", draw(4, 3), 4),
     "Gemm with a row": ("float[N,4] x", "Gemm(h, w, row)", draw(4, 3), 4),
     "turned Gemm": ("float[N,4] x", "Gemm<transB=1>(h, w)", draw(3, 4), 4),
+    "Gemm with half a bias": ("float[N,4] x", "Gemm<alpha=2.0,beta=0.5>(h, w, b)", draw(4, 3), 4),
 }
 
 
@@ -91,13 +93,10 @@ def test_leaves_alone(body):
     assert "BatchNormalization" in kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}, atol=1e-4))
 
 
-@pytest.mark.parametrize(
-    ("layer", "bias"), [("Gemm<beta=0.5>(x, w)", None), ("Gemm<beta=0.5>(x, w, b)", draw(4)), ("Gemm(x, w, b)", draw(2, 4)), ("Gemm(x, w, b)", draw(2, 1))]
-)
-def test_a_gemm_whose_third_input_is_no_plain_bias(layer, bias):
-    given = {} if bias is None else {"b": bias}
-    behind = parse(f"g (float[2,4] x) => (float[2,4] y) {{ h = {layer}\n y = BatchNormalization(h, s, t, m, v) }}", w=draw(4, 4), **given, **norm(4))
-    before = parse(f"g (float[2,4] z) => (float[2,4] y) {{ x = BatchNormalization(z, s, t, m, v)\n y = {layer} }}", w=draw(4, 4), **given, **norm(4))
+@pytest.mark.parametrize("bias", [draw(2, 4), draw(2, 1)])
+def test_a_gemm_whose_third_input_is_no_plain_bias(bias):
+    behind = parse("g (float[2,4] x) => (float[2,4] y) { h = Gemm(x, w, b)\n y = BatchNormalization(h, s, t, m, v) }", w=draw(4, 4), b=bias, **norm(4))
+    before = parse("g (float[2,4] z) => (float[2,4] y) { x = BatchNormalization(z, s, t, m, v)\n y = Gemm(x, w, b) }", w=draw(4, 4), b=bias, **norm(4))
     assert len(unchanged(behind, {"x": draw(2, 4)}, atol=1e-4).nodes) == 2
     assert len(unchanged(before, {"z": draw(2, 4)}, atol=1e-4).nodes) == 2
 
@@ -123,3 +122,50 @@ def test_a_named_scale_or_shift_stays(name):
         "g (float[N,4,5,5] x) => (float[N,4,3,3] y) { c = Conv(x, w)\n m = Mul(c, k)\n y = Add(m, s) }", w=draw(4, 4, 3, 3), k=draw(4, 1, 1), s=draw(4, 1, 1)
     )
     assert kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}, rewrites=["batch_norm"], keep=[name])) == ["Conv", "Mul", "Add"]
+
+
+FLAT = "u = Unsqueeze(x, two)\n c = Conv(u, w)\n q = Squeeze(c, two)\n"
+LAST = "c = Conv(x, w)\n q = Transpose<perm=[0,2,3,1]>(c)\n"
+SPELLED = {
+    "Keras' Conv1D": ("float[N,2,6] x", f"{FLAT} b = Add(q, col)\n p = Mul(b, k)\n y = Add(p, col)", draw(4, 2, 1, 3)),
+    "behind a Squeeze": ("float[N,2,6] x", f"{FLAT} y = BatchNormalization(q, s, t, m, v)", draw(4, 2, 1, 3)),
+    "channels last": ("float[N,2,5,5] x", f"{LAST} p = Mul(q, s)\n y = Add(t, p)", draw(4, 2, 3, 3)),
+    "Flax": ("float[N,2,5,5] x", f"{LAST} d = Sub(q, m)\n p = Mul(d, s)\n y = Add(p, t)", draw(4, 2, 3, 3)),
+    "four steps": ("float[N,3] x", "c = Gemm(x, w)\n d = Sub(c, m)\n e = Div(d, v)\n p = Mul(e, s)\n y = Add(p, t)", draw(3, 4)),
+}
+
+
+@pytest.mark.parametrize("case", SPELLED)
+def test_spelled_out_behind_a_linear_layer(case):
+    x, body, w = SPELLED[case]
+    given = {"two": np.array([2]), "col": draw(4, 1, seed=7), "k": draw(4, 1, seed=8)}
+    y = f"float[{'abcd'[0]},{','.join('bcd'[: x.count(',')])}] y"
+    model = parse(f"g ({x}) => ({y}) {{ {body} }}", w=w, **{n: v for n, v in given.items() if n in body}, **norm(4))
+    shape = [d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert not {"BatchNormalization", "Mul", "Add", "Sub", "Div"} & set(kinds(unchanged(model, {"x": draw(*shape)}, atol=1e-4)))
+    graph, _ = rewritten(model, fuse=False)
+    assert kinds(graph).count("BatchNormalization") == 1
+    assert not {"Mul", "Add", "Sub", "Div"} & set(kinds(graph))
+
+
+@pytest.mark.parametrize("before", ["h = Relu(x)", "h = MaxPool<kernel_shape=[1,1]>(x)", "h = Identity(x)"])
+def test_spelled_out_behind_anything_else(before):
+    model = parse(f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ {before}\n m = Mul(h, k)\n y = Add(m, s) }}", k=draw(4, 1, 1), s=draw(4, 1, 1))
+    assert kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}))[-1] == "BatchNormalization"
+
+
+@pytest.mark.parametrize(
+    ("body", "scale", "shift"),
+    [
+        ("h = InstanceNormalization(x, k4, k4)\n m = Mul(h, k)\n y = Add(m, s)", draw(4, 1, 1), draw(4, 1, 1)),
+        ("h = Relu(x)\n m = Mul(h, k)\n y = Add(m, s)", draw(1, 1, 5), draw(1, 1, 5)),
+        ("h = Relu(x)\n m = Mul(h, k)\n y = Add(m, s)", draw(1), draw(1)),
+        ("h = Relu(x)\n m = Mul(h, k)\n y = Add(m, h)", draw(4, 1, 1), draw(4, 1, 1)),
+        ("h = Relu(x)\n y = Mul(h, k)", draw(4, 1, 1), draw(4, 1, 1)),
+    ],
+    ids=["a norm's own", "along another axis", "numbers", "no constant", "no shift"],
+)
+def test_other_products_and_sums_stay(body, scale, shift):
+    given = {n: v for n, v in {"k": scale, "s": shift, "k4": draw(4)}.items() if f"{n})" in body or f"{n}," in body}
+    model = parse(f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ {body} }}", **given)
+    assert "BatchNormalization" not in kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}))

@@ -16,6 +16,7 @@ def transposes(model, keep=()):
     "middle",
     [
         "h = Relu(a)",
+        "h = Mish(a)",
         "b = Add(a, c)\n h = Relu(b)",
         "b = Mul(c, a)\n h = Sub(b, one)",
         "h = Clip(a, low, high)",

@@ -99,6 +99,7 @@ def test_transposed():
     np.testing.assert_array_equal(np.stack(turned), np.stack(flat).reshape(2, 2, 28, 28).transpose(1, 0, 2, 3).reshape(4, 28, 28))
 
 
+@pytest.mark.filterwarnings("ignore:lrp's default is flat")
 def test_tables_have_no_pictures_over_them():
     known = mlp()
     figure = compare(known.model, known.x[:2], ["gradient", "lrp"])

@@ -225,3 +225,11 @@ def test_a_curve_that_cannot_be_drawn_is_said(monkeypatch):
 
     monkeypatch.setattr(diagnostics, "compare", refused)
     assert "There are no curves: no <places>" in Page(report(MODEL, X[:1], ["gradient"])).text
+
+
+def test_methods_given_whole_and_fewer_samples_than_a_fixed_batch():
+    from onnxplain.methods import method
+
+    model = parse("g (float[4,3] x) => (float[4,2] y) { m = ReduceMean(x)\n h = Sub(x, m)\n y = Gemm(h, w) }", w=draw(3, 2))
+    html = report(model, draw(3, 3), [method("lrp", {})], target=[0, 1, 0], curves=False)
+    assert "where the first sample&#x27;s relevance stays" in html or "where the first sample's relevance stays" in html

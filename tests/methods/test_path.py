@@ -259,3 +259,14 @@ def test_a_model_without_a_batch_goes_step_by_step():
     np.testing.assert_allclose(got.attribution, np.tanh(x) * w[:, 2].reshape(3, 4), atol=1e-4)
     saved = plain(onnxplain.Explainer(model, steps=60).model).run(["attribution"], {"x": x, "target": np.array([2])})[0]
     np.testing.assert_allclose(saved, got.attribution, atol=1e-6)
+
+
+def test_token_ids_may_be_the_baseline():
+    table, w = draw(7, 4, seed=1), draw(4, 2, seed=2)
+    text = "g (int64[N,5] ids) => (float[N,2] y) { e = Gather(t, ids)\n h = Tanh(e)\n s = ReduceMean<keepdims=0>(h, one)\n y = MatMul(s, w) }"
+    model = parse(text, t=table, w=w, one=np.array([1]))
+    ids = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 1, 0]])
+    for baseline in (np.zeros((1, 5), np.int64), np.zeros((2, 5), np.int64), 0):
+        e = onnxplain.explain(model, ids, "integrated_gradients", target=1, baseline={"ids": baseline}, steps=32)
+        np.testing.assert_allclose(e.delta, 0, atol=1e-5)
+        assert (e.attribution[ids == 0] == 0).all()

@@ -208,3 +208,42 @@ def test_composites_run_on_trained_networks(name):
             assert values.shape == feeds[tensor].shape, composite
             assert np.isfinite(values).all(), (composite, tensor)
             assert values.any() or not slopes[tensor].any() or composite == "z_plus_fast", (composite, tensor)
+
+
+def test_rows_before_a_function_may_answer_with_regions():
+    from onnxplain.backward import gradient
+    from onnxplain.rules.conditions import chain, is_a
+
+    region = chain(is_a("Gemm"), is_a("Relu"))
+    x = draw(4, 5, seed=5)
+    rows, function = [(lambda flow, node: True, gradient)], lambda flow, node: gradient
+    first = [(region, {"rule": "epsilon"}["rule"])]
+    wanted = explain("lrp", x, rules=first, composite=rows, target=1)
+    np.testing.assert_array_equal(explain("lrp", x, rules=first, composite=function, target=1), wanted)
+    assert np.abs(wanted - explain("lrp", x, composite=function, target=1)).max() > 1e-3
+    with pytest.raises(onnxplain.InputError, match="alpha must be a number for alpha_beta"):
+        explain("lrp", x, rules=[{"kind": "dense", "rule": "alpha_beta"}], composite=function, alpha=[1, 2], beta=[0, 1])
+
+
+def test_relevance_of_a_tensor_does_not_depend_on_what_else_is_asked_for():
+    body = "s = Gemm(a, u, c)\n t = Gemm(b, u, c)\n p = Relu(s)\n q = Add(p, t)\n r = Mul(q, s)\n y = Gemm(r, w)"
+    model = parse(f"g (float[N,5] a, float[N,5] b) => (float[N,3] y) {{ {body} }}", u=draw(5, 4, seed=1), c=draw(4, seed=2), w=draw(4, 3, seed=3))
+    feeds = {"a": draw(2, 5, seed=4), "b": draw(2, 5, seed=5)}
+    for composite in ("epsilon", "epsilon_plus", "z_plus", "attn_lrp"):
+        ask = lambda wrt: onnxplain.explain(model, feeds, "lrp", composite=composite, target=1, wrt=wrt, providers=CPU).attributions  # noqa: B023
+        together = ask(["a", "b"])
+        for name in "ab":
+            np.testing.assert_allclose(ask(name)[name], together[name], atol=1e-6 * np.abs(together[name]).max())
+        inside = ask(["p", "t"])
+        np.testing.assert_allclose(ask("t")["t"], inside["t"], atol=1e-6 * np.abs(inside["t"]).max())
+
+
+def test_a_flat_map_is_said_before_it_is_made():
+    with pytest.warns(UserWarning, match="lrp's default is flat in the first layer, and Gemm.* is dense: all its inputs get the same"):
+        a = onnxplain.explain(network(), draw(2, 5), "lrp", target=0).attribution
+    np.testing.assert_allclose(a, a[:, :1].repeat(5, 1), rtol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for params in ({"composite": "epsilon_plus"}, {"composite": "epsilon_plus_flat"}, {"rules": []}):
+            explain("lrp", draw(2, 5), target=0, **params)
+        onnxplain.Explainer(build("vgg"), "lrp")

@@ -5,6 +5,7 @@ import onnx
 import onnx.parser
 import pytest
 from harness import Fed, case, session
+from helpers import parse
 
 import onnxplain
 
@@ -58,3 +59,15 @@ def test_a_cut_between_two_layouts(cut):
     columns = 1 if "Gather" in cut else 2
     got = onnxplain.explain(model, x, "gradient", target=np.ones((2, 4 * columns * 5), np.float32)).attribution
     np.testing.assert_array_equal(got, np.broadcast_to((np.arange(3) < columns)[:, None], got.shape))
+
+
+@pytest.mark.parametrize(
+    ("body", "slope"),
+    [("y = Sqrt(r)", 0.25), ("y = Pow(r, half)", 0.25), ("q = Mul(r, r)\n s = ReduceSum(q, last)\n y = Sqrt(s)", 1)],
+)
+def test_an_infinite_slope_where_nothing_comes_through_is_none(body, slope):
+    """A ReLU's zero times infinity would be NaN: the standard deviation of equal numbers, a norm of zeros."""
+    given = {n: v for n, v in {"half": np.float32(0.5), "last": np.array([1])}.items() if n in body}
+    model = parse(f"g (float[N,3] x) => (float[N,k] y) {{ r = Relu(x)\n {body} }}", **given)
+    got = onnxplain.explain(model, np.float32([[-1, 0, 4], [-1, -2, -3]]), "gradient", target=np.ones((2, 1 if "last" in given else 3), np.float32))
+    np.testing.assert_allclose(got.attribution, [[0, 0, slope], [0, 0, 0]])

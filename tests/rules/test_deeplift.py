@@ -6,6 +6,7 @@ import numpy as np
 import onnx.numpy_helper
 import onnx.parser
 import pytest
+from helpers import draw, parse
 
 import onnxplain
 
@@ -171,3 +172,29 @@ def test_a_reference_for_each_sample_survives_a_split(batch_size, shape):
     assert np.abs(got.delta).max() < 1e-4
     with pytest.raises(onnxplain.InputError, match="baseline for 'x' has 3 samples, the batch has 4"):
         onnxplain.explain(MLP, X, "deeplift", baseline=references[:3], target=TARGET)
+
+
+def test_reveal_cancel_where_a_unit_did_not_change():
+    """Half of both multipliers goes to it (section 3.5.1), and nothing through a part that is zero: by NumPy."""
+    w1, b1, w2, b2, w3 = draw(3, 6, seed=1), draw(6, seed=2), draw(6, 5, seed=3), draw(5, seed=4), draw(5, 1, seed=5)
+    text = "g (float[N,3] x) => (float[N,1] y) { a = Gemm(x, w1, b1)\n h = Relu(a)\n c = Gemm(h, w2, b2)\n k = Relu(c)\n y = MatMul(k, w3) }"
+    x = draw(6, 3, seed=6)
+    pos, neg = (lambda v: np.maximum(v, 0)), (lambda v: np.minimum(v, 0))
+    at, at0 = [x.astype(float)], [np.zeros_like(x, float)]
+    before = []
+    for w, b in ((w1, b1), (w2, b2)):
+        before.append(at0[-1] @ w + b)
+        at, at0 = [*at, pos(at[-1] @ w + b)], [*at0, pos(before[-1])]
+    m, unchanged = np.tile(w3.T, (len(x), 1)), 0
+    for w, z0, h, h0 in ((w2, before[1], at[1], at0[1]), (w1, before[0], at[0], at0[0])):
+        d = h - h0
+        up, down = pos(d) @ pos(w) + neg(d) @ neg(w), neg(d) @ pos(w) + pos(d) @ neg(w)
+        y_up = 0.5 * (pos(z0 + up) - pos(z0) + pos(z0 + up + down) - pos(z0 + down))
+        y_down = 0.5 * (pos(z0 + down) - pos(z0) + pos(z0 + up + down) - pos(z0 + up))
+        m_up, m_down = (m * np.divide(v, part, out=np.zeros_like(part), where=part != 0) for v, part in ((y_up, up), (y_down, down)))
+        rising, falling = m_up @ pos(w).T + m_down @ neg(w).T, m_down @ pos(w).T + m_up @ neg(w).T
+        unchanged += (d == 0).sum()
+        m = np.where(d > 0, rising, np.where(d < 0, falling, 0.5 * (rising + falling)))
+    assert unchanged > 5
+    got = onnxplain.explain(parse(text, w1=w1, b1=b1, w2=w2, b2=b2, w3=w3), x, "deeplift", rule="reveal_cancel", target=0).attribution
+    np.testing.assert_allclose(got, m * x, atol=1e-5 * np.abs(m * x).max())
