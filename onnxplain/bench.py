@@ -263,7 +263,7 @@ def bench(
     methods : dict label → dict
         {"method": name, **params} each.
     repeats : int, default 7
-        Rounds that count; in each everything runs once, in turned order every other time. One more round before them does not count.
+        Measured rounds; each runs everything once, every other one in reverse order. One more round before them is not measured.
     memory : bool, default True
         Measure the peak memory of each, in a process of its own.
     progress : bool, default False

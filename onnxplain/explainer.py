@@ -44,7 +44,7 @@ class Explainer:
     providers : list, optional
         ONNX Runtime's execution providers; by default CUDA where there is one, else CPU.
     batch_size : int, optional
-        At most so many points (samples × steps) in one run; by default 16, fewer where half of the free memory holds fewer.
+        The most points (samples × steps) in one run; by default 16, fewer if that would need more than half of the free memory.
     **params
         The method's own parameters.
 
@@ -224,7 +224,7 @@ class Explainer:
         return Trace(relevance, steps)
 
     def probe(self, inputs: Any, target: Any = None) -> Probe:
-        """Ask for the explained score where the attributed tensors are changed: what perturbation methods and evaluations are made of.
+        """Ask for the explained score at changed values of the attributed tensors; perturbation methods and evaluations are built on it.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ Target = Annotated[
         help="A number, a name from the labels, or indices like 4,2. Repeat it for one a sample; 'all' among indices sums over an axis.",
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="At most so many points in a run. Default: 16, fewer where memory is scarce.")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="The most points in one run. Default: 16, fewer where memory is scarce.")]
 Providers = Annotated[
     list[str] | None, typer.Option("--provider", metavar="NAME", help="Where ONNX Runtime computes: cpu, cuda, …; repeatable, first choice first.")
 ]

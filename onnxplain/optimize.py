@@ -124,7 +124,7 @@ def blocked_product(a: Operand, b: Operand) -> Var | None:
 
 @optimization("Add")
 def blocked_sum(a: Operand, b: Operand) -> Var | None:
-    """The same where branches meet."""
+    """An Add brings both of its summands into the blocked layout, as `blocked_product` does for a Mul."""
     return None if (both := _both_blocked(a, b)) is None else op.Add(*both)
 
 
@@ -145,7 +145,7 @@ def common_factor(a: Operand, b: Operand) -> Var | None:
 
 @optimization("Div")
 def share_of_relu(r: Operand, z: Operand) -> Var | None:
-    """a·c / (z ± ε) with a = max(z, 0) as c · a / (a + ε): no sign, no z, and pools divide winners alone. LRP-ε: 6 % less for VGG16, 15 % for ResNet50."""
+    """a·c / (z ± ε) with a = max(z, 0) as c · a / (a + ε): no need of z or its sign, and only a pool's winners are divided. LRP-ε: 6 to 15 % less."""
     stabilized = _meant(z)
     if stabilized is None or stabilized.op_type != "stabilized":
         return None
@@ -247,7 +247,7 @@ def pointwise_spread(g: Var, w: Var, *, strides, pads=None, dilations, group=1, 
 
 @optimization("ConvTranspose")
 def depthwise_spread(g: Var, w: Var, *, strides, pads=None, dilations, group=1, output_padding=None) -> Var | None:
-    """So is a strided kernel for each channel, on cells that are spread first: 10 → 4 ms for 96 channels at 112², a tenth of MobileNetV2."""
+    """A strided kernel for each channel has stride 1 on cells that are spread first: 10 → 4 ms for 96 channels at 112², a tenth of MobileNetV2."""
     if all(s == 1 for s in strides) or w.shape[1] != 1 or len(strides) > 2 or not _many_channels(w, group) or _unknown(g):
         return None
     return op.ConvTranspose(_spread(g, strides, output_padding), w, strides=[1] * len(strides), pads=pads, dilations=dilations, group=group)

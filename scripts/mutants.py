@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATH, NOISE = "methods/test_path.py", "methods/test_noise.py"
 BATCH, NORM, LINEAR = "canonical/test_batch.py", "canonical/test_batch_norm.py", "canonical/test_linear.py"
-OPTIMIZE, WINOGRAD = "test_optimize.py", "test_winograd.py"
+OPTIMIZE, WINOGRAD, POOLING = "test_optimize.py", "test_winograd.py", "ops/test_pooling.py"
 LAYOUT, TARGET, EXPLAINER = "canonical/test_layout.py", "test_target.py", "test_explainer.py"
 
 MUTANTS = [
@@ -135,6 +135,19 @@ MUTANTS = [
     ("rules/deeplift.py", "+ (t - c) for v, t", "for v, t", "rules/test_deeplift.py"),
     ("runner.py", "if axis is not None and not q.shared and v.shape[axis] != samples:", "if False:", EXPLAINER),
     ("graph.py", "if name not in self.constants and t.shape", "if t.shape", "test_graph.py"),
+    # ---- what fresh eyes found ----
+    ("flow.py", "self._reached({*self.wrt, *self.sources})", "self._reached({*self.wrt})", "test_flow.py"),
+    ("ops/pooling.py", "np.array(list(np.ndindex(*kernel_shape))) * dilations", "np.array(list(np.ndindex(*kernel_shape)))", POOLING),
+    ("ops/pooling.py", "counted(dim(y, 2 + a)) * strides[a] - pads[a]", "counted(dim(y, 2 + a)) * strides[a]", POOLING),
+    ("ops/pooling.py", "if x.tape.saved:", "if False:", POOLING),
+    ("canonical/windows.py", "(count - 1) * stride >= d + begin", "(count - 1) * stride > d + begin", POOLING),
+    ("canonical/batch_norm.py", "k, c = k * factor, c * factor", "k = k * factor", NORM),
+    ("canonical/batch_norm.py", 'shift = attribute(node, "alpha", 1.0) * (rows @ c)', "shift = rows @ c", NORM),
+    ("canonical/patterns.py", "if _is(least, 0) and floating(x)", "if floating(x)", "canonical/test_patterns.py"),
+    ("rules/deeplift.py", "rising = 0.5 * (op.Sign(dx) + 1)", "rising = op.Max(op.Sign(dx), 0)", "rules/test_deeplift.py"),
+    ("ops/elementwise.py", "op.Where(op.Equal(y, 0), 0, 0.5 / y)", "0.5 / y", "ops/test_conventions.py"),
+    ("methods/path.py", "t.is_float or n in named", "t.is_float", PATH),
+    ("target.py", "[ARGMAX] * rank if t is None", "[SUM] * rank if t is None", TARGET),
 ]
 
 

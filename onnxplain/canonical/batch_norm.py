@@ -7,18 +7,24 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from .registry import attribute, bypass, constant, describe, is_op, names_parameter, new_constant, per_channel, rewrite, sole_user, take_over, where_moved
+from .registry import (
+    attribute,
+    bypass,
+    constant,
+    describe,
+    floating,
+    is_op,
+    names_parameter,
+    new_constant,
+    per_channel,
+    rewrite,
+    sole_user,
+    take_over,
+    where_moved,
+)
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
-NORMALISED = (
-    "BatchNormalization",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-    "LpNormalization",
-    "MeanVarianceNormalization",
-)
+NORMALISED = [f"{how}Normalization" for how in ("Batch", "Instance", "Layer", "Group", "RMS", "Lp", "MeanVariance")]
 """Their scale and shift are theirs."""
 
 
@@ -26,29 +32,17 @@ NORMALISED = (
 def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
     """A scale and a shift of each channel, as exporters spell it out, is a BatchNormalization; right behind a linear layer, before its output moves."""
     for node in list(model.graph):
-        if node.graph is None or not (is_op(node, *LINEAR) or is_op(node, "Mul")):
+        found = _scaled(node, keep) if node.graph is not None else None
+        if found is None:
             continue
-        if is_op(node, "Mul"):
-            source = next((v for v in node.inputs if v is not None and constant(v) is None), None)
-            behind = None if source is None else source.producer()
-            if source is None or is_op(behind, *LINEAR, *NORMALISED):
-                continue
-            value, axis = source, 1
-        else:
-            source = node.outputs[0]
-            value, axis = where_moved(source, 1, keep)
-        channels = source.shape[1] if source.shape is not None and len(source.shape) > 1 else None
-        if not isinstance(channels, int) or source.dtype is None:
-            continue
-        chain, k, c = _affine_chain(node if is_op(node, "Mul") else sole_user(value, keep), value, axis, channels, keep)
-        first = chain[0] if chain else None
-        whole = is_op(first, "BatchNormalization") or {n.op_type in ("Mul", "Div") for n in chain} == {True, False}
-        if first is None or not whole or (value is source and (is_op(first, "BatchNormalization") or (node is first and channels == 1))):
+        source, value, axis, first = found
+        chain, k, c = _affine_chain(first, value, axis, keep)
+        if not chain or (is_op(chain[0], "BatchNormalization") and value is source):
             continue
         name, dtype = chain[-1].outputs[0].name, source.dtype.numpy()
-        parameters = {"scale": k, "shift": c, "mean": np.zeros(channels), "var": np.ones(channels)}
+        parameters = {"scale": k, "shift": c, "mean": np.zeros_like(k), "var": np.ones_like(k)}
         values = [new_constant(model, f"{name}/{p}", v.astype(dtype)) for p, v in parameters.items()]
-        new = ir.node("BatchNormalization", [source, *values], {"epsilon": 0.0}, name=first.name, num_outputs=1)
+        new = ir.node("BatchNormalization", [source, *values], {"epsilon": 0.0}, name=chain[0].name, num_outputs=1)
         log.append(f"batch_norm: {', '.join(n.name or str(n.outputs[0].name) for n in chain)}: one BatchNormalization")
         if value is source:
             take_over(model, new, chain[-1], chain[-2::-1])
@@ -61,13 +55,27 @@ def batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
             bypass(model, n, value)
 
 
-def _affine_chain(node: ir.Node | None, x: ir.Value, axis: int, channels: int, keep: Collection[str]) -> tuple[list[ir.Node], np.ndarray, np.ndarray]:
-    """The nodes from `node` on that together make k·x + c for each channel of x; with k and c."""
+def _scaled(node: ir.Node, keep: Collection[str]) -> tuple[ir.Value, ir.Value, int, ir.Node | None] | None:
+    """What may be scaled: a value, what it is behind nodes that move its axes, where its channels are there, and the first node that may do it."""
+    layer = is_op(node, *LINEAR)
+    source = node.outputs[0] if layer else next((v for v in node.inputs if v is not None and constant(v) is None), None) if is_op(node, "Mul") else None
+    if source is None or not floating(source) or source.shape is None or len(source.shape) < 2 or not isinstance(source.shape[1], int):
+        return None
+    if layer:
+        value, axis = where_moved(source, 1, keep)
+        return source, value, axis, sole_user(value, keep)
+    alone = is_op(source.producer(), *LINEAR, *NORMALISED) or source.shape[1] == 1
+    return None if alone else (source, source, 1, node)
+
+
+def _affine_chain(node: ir.Node | None, x: ir.Value, axis: int, keep: Collection[str]) -> tuple[list[ir.Node], np.ndarray, np.ndarray]:
+    """The nodes from `node` on that together make k·x + c for each channel of x, k and c; no nodes if these do not both scale and shift."""
     chain: list[ir.Node] = []
-    k, c = np.ones(channels), np.zeros(channels)
     if node is not None and is_op(node, "BatchNormalization") and axis == 1 and node.inputs[0] is x and not attribute(node, "training_mode", 0):
         affine = None if names_parameter(node, keep) else _affine(node)
-        return ([], k, c) if affine is None else ([node], *affine)
+        return (chain, np.ones(0), np.zeros(0)) if affine is None else ([node], *affine)
+    channels = int(x.shape[axis]) if x.shape is not None and isinstance(x.shape[axis], int) else 0
+    k, c = np.ones(channels), np.zeros(channels)
     while node is not None and is_op(node, "Mul", "Div", "Add", "Sub") and node.inputs[0] is not node.inputs[1]:
         at = 0 if node.inputs[0] is x else 1
         operand = node.inputs[1 - at]
@@ -83,7 +91,7 @@ def _affine_chain(node: ir.Node | None, x: ir.Value, axis: int, channels: int, k
         chain.append(node)
         x = node.outputs[0]
         node = sole_user(x, keep)
-    return chain, k, c
+    return (chain if {n.op_type in ("Mul", "Div") for n in chain} == {True, False} else []), k, c
 
 
 @rewrite
@@ -98,17 +106,30 @@ def fuse_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> N
         before = node.inputs[0].producer() if node.inputs[0] is not None else None
         after = sole_user(node.outputs[0], keep)
         if (
-            is_op(before, *LINEAR)
+            before is not None
+            and _is_layer(before)
             and not names_parameter(before, keep)
             and sole_user(before.outputs[0], keep) is node
             and _scale_outputs(model, before, *affine)
         ):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {before.op_type} {before.name or before.outputs[0].name}")
             bypass(model, node, before.outputs[0])
-        elif is_op(after, *LINEAR) and not names_parameter(after, keep) and after.inputs[0] is node.outputs[0] and _scale_inputs(model, after, *affine):
+        elif (
+            after is not None
+            and _is_layer(after)
+            and not names_parameter(after, keep)
+            and after.inputs[0] is node.outputs[0]
+            and _scale_inputs(model, after, *affine)
+        ):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {after.op_type} {after.name or after.outputs[0].name} behind it")
             after.replace_input_with(0, node.inputs[0])
             model.graph.remove(node, safe=True)
+
+
+def _is_layer(node: ir.Node) -> bool:
+    """Whether a node is a linear layer that can hold a bias; a product of matrices can, as a Gemm."""
+    ranks = [len(v.shape) if v is not None and v.shape is not None else None for v in node.inputs[:2]]
+    return is_op(node, *LINEAR) or (is_op(node, "MatMul") and ranks == [2, 2])
 
 
 def _affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
@@ -143,7 +164,7 @@ def _scale_inputs(model: ir.Model, node: ir.Node, k: np.ndarray, c: np.ndarray) 
     padded = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     if w is None or padded or node.op_type == "ConvTranspose" or attribute(node, "transA", 0):
         return False
-    if node.op_type == "Gemm":
+    if node.op_type in ("Gemm", "MatMul"):
         rows = w if attribute(node, "transB", 0) else w.T
         shift = attribute(node, "alpha", 1.0) * (rows @ c)
         scaled = rows * k if attribute(node, "transB", 0) else (rows * k).T
@@ -171,7 +192,7 @@ def _bias(node: ir.Node, channels: int) -> np.ndarray | None:
 
 def _output_axis(node: ir.Node) -> int:
     """The axis of the weight that counts the layer's outputs."""
-    if node.op_type == "Gemm":
+    if node.op_type in ("Gemm", "MatMul"):
         return 0 if attribute(node, "transB", 0) else 1
     return 1 if node.op_type == "ConvTranspose" else 0
 
@@ -179,6 +200,7 @@ def _output_axis(node: ir.Node) -> int:
 def _set(model: ir.Model, node: ir.Node, w: np.ndarray, b: np.ndarray) -> None:
     """New parameters for one layer; others that share the old ones keep them."""
     old = node.inputs[1].name
+    node.op_type = "Gemm" if node.op_type == "MatMul" else node.op_type
     value = new_constant(model, f"{old}/fused", w)
     value.const_value.meta["origin"] = node.inputs[1].const_value.meta.get("origin", old)  # what the model's file calls it
     node.replace_input_with(1, value)

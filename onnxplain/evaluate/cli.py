@@ -29,7 +29,7 @@ app = typer.Typer(
 
 Probability = Annotated[bool, typer.Option("--probability", help="Ask for the explained class's probability instead of its score.")]
 Region = Annotated[int, typer.Option(metavar="N", help="Blocks of N places along each axis are replaced together.")]
-Steps = Annotated[int, typer.Option(metavar="N", help="In so many steps everything is replaced.")]
+Steps = Annotated[int, typer.Option(metavar="N", help="The number of steps in which everything is replaced.")]
 Fill = Annotated[str, typer.Option(metavar="FILL", help="What stands in their place: a number, blur, mean, noise or inpaint.")]
 Absolute = Annotated[bool, typer.Option("--absolute", help="Go by the magnitude of the relevance.")]
 Relative = Annotated[bool, typer.Option("--relative", help="Scale each sample's curve to go from 1 to 0.")]
@@ -121,7 +121,7 @@ def _asked(
     provider: Providers = None,
     preprocess: Preprocess = None,
     labels: Labels = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that metrics draw.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The seed of all that metrics draw at random.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Rows go to this .csv or .parquet file; a run that was stopped goes on where it was.")
     ] = None,

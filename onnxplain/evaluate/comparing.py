@@ -40,7 +40,7 @@ def compare(
         The samples, all at once or batch by batch.
     methods : str, Method, dict, Explanation, or several of these
         Names of `onnxplain.methods()` or `BASELINES`; {"method": name, **params}; or what was explained before, as an Explanation of
-        all samples. A list of them, or a dict with the labels that the results shall have, which may hold plain arrays too.
+        all samples. A list of them, or a dict with the labels to use in the results, which may hold plain arrays too.
     metrics : str, list of str, or dict name → parameters, default deletion_auc and insertion_auc
         Names of `METRICS`.
     target : optional
@@ -48,11 +48,11 @@ def compare(
     inside : bool array [N, H, W], optional
         Where each sample's object is, for metrics of localisation.
     names : list of str, optional
-        The samples' names, each another; by default their numbers.
+        Unique names of the samples; by default their numbers.
     probability : bool, default False
         Ask for the explained class's probability instead of its score.
     seed : int, default 0
-        Of everything that the metrics draw. Each sample draws its own numbers: no split of the data changes them.
+        The seed of all that the metrics draw at random. Each sample draws its own numbers: no split of the data changes them.
     store : path of a .csv or .parquet file, optional
         Rows are written there sample by sample; a run that was stopped goes on where it was.
     progress : bool, default False

@@ -45,7 +45,7 @@ def deletion(case: Case, *, region: Any = 1, steps: int = 20, fill: Any = 0.0, o
     region : int, sequence of int, or int array of labels, default 1
         What is replaced at once: blocks of so many places along each axis, or segments. Its relevance is the sum over it.
     steps : int, default 20
-        In so many steps everything is replaced.
+        The number of steps in which everything is replaced.
     fill : number, array, "mean", "blur", "noise" or "inpaint", default 0
         What stands in the place; see `onnxplain.evaluate.FILLS`.
     order : "most" or "least", default "most"

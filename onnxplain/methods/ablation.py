@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureAblation(Perturbation, name="feature_ablation"):
-    """How much the score falls where one group of elements is replaced by a baseline; each of its elements is told the whole drop.
+    """How much the score falls where one group of elements is replaced by a baseline; each element of the group gets the whole drop.
 
     Parameters
     ----------

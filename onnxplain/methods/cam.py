@@ -149,7 +149,7 @@ class HiResCam(_Weighted, name="hires_cam"):
 
 @dataclass(frozen=True)
 class EigenCam(_Cam, name="eigen_cam"):
-    """What a layer's places hold along their first principal component, whatever the target (Muhammad and Yeasin 2020).
+    """A layer's values projected onto the first principal component of its places, whatever the target (Muhammad and Yeasin 2020).
 
     The component is that of the values themselves, not centred; its sign is the one that makes the map's sum positive. Parameters
     are those of grad_cam, but relu is False by default.
@@ -211,7 +211,7 @@ class _Probed(_Cam, Perturbation):
 
 @dataclass(frozen=True)
 class ScoreCam(_Probed, name="score_cam"):
-    """A layer's channels, weighed by the score that is left where each of them masks the input (Wang et al. 2020, algorithm 1).
+    """A layer's channels, each weighted by the score of the input that it masks (Wang et al. 2020, algorithm 1).
 
     A channel is scaled to the input's places, linearly, and to the range from 0 to 1. Parameters are those of grad_cam, and:
 
@@ -260,7 +260,7 @@ class ScoreCam(_Probed, name="score_cam"):
 
 @dataclass(frozen=True)
 class AblationCam(_Probed, name="ablation_cam"):
-    """A layer's channels, weighed by the part of the score that is lost without each of them (Desai and Ramaswamy 2020).
+    """A layer's channels, each weighted by the part of the score that is lost without it (Desai and Ramaswamy 2020).
 
     It is divided by the score's magnitude, so that a negative score does not turn the map round. Parameters are those of grad_cam,
     for one layer, and:

@@ -31,7 +31,7 @@ class Lime(Perturbation, name="lime"):
     Parameters
     ----------
     mask, optional
-        As for feature_ablation; by default "slic" for pictures, every element its own feature for others.
+        As for feature_ablation; by default "slic" for pictures; for other inputs each element is a feature.
     baseline : default 0
         As for feature_ablation; the lime package takes "segments" for pictures.
     sampling : str, default "baseline"
@@ -41,9 +41,9 @@ class Lime(Perturbation, name="lime"):
         The columns of a table that hold categories: z says whether it is the same as x's.
     samples : int, default 1000
     coalitions : array [S, features] of 0 and 1, optional
-        The coalitions themselves. Those drawn begin with that of all features.
+        The coalitions themselves. Of those that are drawn, the first holds all features.
     kernel : "lime" or "captum", default "lime"
-        d is the cosine distance of z to that of all features, or the Euclidean distance of the perturbed input to x. With tables it is
+        d is the cosine distance of z to the coalition of all features, or the Euclidean distance of the perturbed input to x. With tables it is
         the Euclidean distance of z to that of x.
     kernel_width : float, optional
         By default 0.25; for tables 0.75 times the square root of the number of features.

@@ -89,8 +89,8 @@ class Occlusion(Perturbation, name="occlusion"):
     Parameters
     ----------
     window : int, sequence of int, or dict by tensor
-        Extents of the window along the axes of a sample. As many as it has spatial axes are along these; else they are along its last
-        ones. The window covers the other axes whole.
+        Extents of the window along the axes of a sample: along the spatial axes if there are as many, else along the last ones. The
+        window covers the other axes whole.
     stride : like `window`, optional
         Steps between windows, along the same axes (one number for all); by default the window itself. The last window is cut at the border.
     baseline : float, "blur", "mean", array or dict of these by tensor, default 0

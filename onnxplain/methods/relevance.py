@@ -30,14 +30,14 @@ class LRP(Method, name="lrp"):
         A name of `onnxplain.composites()`; or rows (condition, rule), first match wins; or a function (flow, node) → rule.
     rules : list of rows, optional
         Rows put before those of `composite`: pairs (condition, rule), or dicts such as
-        {"kind": "conv", "first": True, "rule": "z_box", "low": -2, "high": 2}. Alone, everything else takes the gradient, in
-        iNNvestigate's convention what its analysers do between the layers.
+        {"kind": "conv", "first": True, "rule": "z_box", "low": -2, "high": 2}. Without `composite`, all
+        other nodes take the gradient; in iNNvestigate's convention, what its analysers do between the layers.
     epsilon, gamma, alpha, beta, low, high, bias, stabilizer : optional
         Parameters of the composite's rules; `stabilizer` and `epsilon` are numbers or dicts {"epsilon", "clip", "norm_scale"}.
     convention : "zennit" or "innvestigate", default "zennit"
         Whose stabiliser and use of biases, as docs/rules.md lists them.
     relevance : "logit", "one_hot" or "contrastive", default "logit"
-        What the sweep starts from: the score itself, one, or the score minus as much spread over the other classes (Gu et al. 2018).
+        What the sweep starts from: the score itself, one, or the score less as much again, spread evenly over the other classes (Gu et al. 2018).
     ties : "winner" or "share", default "winner"
         Which of several equal maxima of a pooling window gets the relevance: the first, or all alike.
     """

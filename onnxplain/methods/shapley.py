@@ -142,7 +142,7 @@ class KernelShap(_Shapley, name="kernel_shap"):
     With φ₀ = S(baseline) and Σφ = S(x) − S(baseline) it minimises Σ w (S(z) − φ₀ − z · φ)² over coalitions z of some, not all, of the M
     features, where w = (M − 1) / (C(M, |z|) |z| (M − |z|)). If all 2^M − 2 coalitions are as many as `samples` or fewer, all are taken
     and the values are exact; else coalitions are drawn in proportion to w, each with its complement (Covert and Lee 2021), and weigh
-    alike. Where coalitions leave values open, these are the nearest to equal shares. Each element is told its group's value.
+    alike. If the coalitions do not determine the values, those nearest to equal shares are taken. Each element gets its group's value.
 
     Parameters
     ----------

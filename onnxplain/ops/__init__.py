@@ -2,7 +2,7 @@
 
 A VJP is a function with the operator's name: `g` is the cotangent of the output `y`, then come the inputs in ONNX's order,
 positionally, and the attributes as keywords. It returns one cotangent for each input: None where there is none, a function
-without arguments where making it is dear and may not be needed. Broadcasting, sums over several users, and whatever nobody
+without arguments where making it is expensive and may not be needed. Broadcasting, sums over several users, and whatever nobody
 reads are the sweep's concern. The decorator names the kind, by which propagation rules go.
 """
 

@@ -82,9 +82,9 @@ def show(
     kind : str, optional
         "image", "volume", "series", "signal", "table" or "text". By default seen from the shape, the names and the tokens.
     channels : "sum", "norm" or "max", default "sum"
-        How an image's channels, or an embedding's elements, become one value. Techniques that show magnitudes take them before.
+        How an image's channels, or an embedding's elements, become one value. Techniques that show magnitudes take them before reducing.
     percentile : float, default 99.5
-        Of the magnitudes; what lies above it has the full colour.
+        The percentile of the magnitudes that has the full colour; larger ones are clipped to it.
     limit : float, optional
         The magnitude that has the full colour, in the attribution's unit, in place of the percentile.
     colorbar : bool, default False
@@ -102,7 +102,7 @@ def show(
         Of volumes: `slices` (how many, or a list of indices along the first axis; default 9).
         Of series: `layout` ("FT" or "TF": features or time first), `features`.
         Of signals: `features` (names of the channels).
-        Of tables: `features`, `top` (only the so many largest, the others as their sum; default 20 beyond 40 features).
+        Of tables: `features`, `top` (how many of the largest are shown, the others as their sum; default 20 beyond 40 features).
         Of texts: `tokens` (a string for each position, '' for padding).
         `cmap`, and the technique's other parameters: see `onnxplain.plot.VISUALS`.
 

@@ -27,6 +27,7 @@ BEHIND = {
     "Gemm with a row": ("float[N,3] x", "Gemm(x, w, row)", draw(3, 4)),
     "turned Gemm": ("float[N,4] x", "Gemm<transB=1,alpha=0.5>(x, w, b)", draw(4, 4)),
     "Gemm with half a bias": ("float[N,3] x", "Gemm<alpha=2.0,beta=0.5>(x, w, b)", draw(3, 4)),
+    "MatMul": ("float[N,3] x", "MatMul(x, w)", draw(3, 4)),
 }
 
 
@@ -61,6 +62,7 @@ BEFORE = {
     "Gemm with a row": ("float[N,4] x", "Gemm(h, w, row)", draw(4, 3), 4),
     "turned Gemm": ("float[N,4] x", "Gemm<transB=1>(h, w)", draw(3, 4), 4),
     "Gemm with half a bias": ("float[N,4] x", "Gemm<alpha=2.0,beta=0.5>(h, w, b)", draw(4, 3), 4),
+    "MatMul": ("float[N,4] x", "MatMul(h, w)", draw(4, 3), 4),
 }
 
 
@@ -169,3 +171,8 @@ def test_other_products_and_sums_stay(body, scale, shift):
     given = {n: v for n, v in {"k": scale, "s": shift, "k4": draw(4)}.items() if f"{n})" in body or f"{n}," in body}
     model = parse(f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ {body} }}", **given)
     assert "BatchNormalization" not in kinds(unchanged(model, {"x": draw(2, 4, 5, 5)}))
+
+
+def test_integers_are_not_normalised():
+    model = parse("g (int32[N,4] x) => (int32[N,4] y) { h = Mul(x, k)\n y = Add(h, k) }", k=np.arange(4, dtype=np.int32))
+    assert kinds(rewritten(model)[0]) == ["Mul", "Add"]
