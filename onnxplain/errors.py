@@ -42,4 +42,4 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     more = f" … and {len(known) - LISTED} more" if len(known) > LISTED else ""
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(known)[:LISTED]) or 'none'}{more}"
-    raise InputError(f"unknown {kind} {name!r}: {hint}")
+    raise InputError(f"unknown {kind} {' '.join(repr(name).split())[:80]}: {hint}")

@@ -69,6 +69,10 @@ class Explanation:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Explanation:
         """Read what `save` wrote."""
+        path = Path(path)
+        path = path if path.suffix == ".npz" or path.is_file() else path.with_name(path.name + ".npz")
+        if not path.is_file():
+            raise InputError(f"no such file: {path}")
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)

@@ -56,7 +56,8 @@ def checked(name: str, value: Any, wanted: Type, axis: int | None) -> np.ndarray
             raise InputError(f"input {name!r} holds integers from {given.min()} to {given.max()}, which {wanted.dtype} cannot hold")
     shape = wanted.shape
     if shape is not None and (len(shape) != array.ndim or any(isinstance(d, int) and d != e and a != axis for a, (d, e) in enumerate(zip(shape, array.shape)))):
-        raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}")
+        one = axis == 0 and len(shape) == array.ndim + 1
+        raise InputError(f"input {name!r} has shape {list(array.shape)}, wanted {wanted}{': a single sample is a batch of one, x[None]' if one else ''}")
     if wanted.is_float and not np.isfinite(array).all():
         raise InputError(f"input {name!r} holds NaN or infinity")
     return np.asarray(array, order="C")

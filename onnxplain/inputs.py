@@ -121,6 +121,8 @@ def _number(cell: str) -> bool:
 
 def load_array(path: Path) -> Any:
     """What NumPy saved: an array, or from an .npz file arrays by name; pickles are refused."""
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
     try:
         loaded = np.load(path, allow_pickle=False)
     except Exception as error:

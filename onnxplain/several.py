@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from tqdm import tqdm
 
+from .checks import is_list, require, told
 from .errors import InputError
 from .explanation import Explanation, jsonable
 from .feeds import Arrays
@@ -100,6 +101,7 @@ class Explainers:
         -------
         dict label → list of Explanation, one for each target
         """
+        require(is_list(targets), f"targets must be a list of targets, got {told(targets)}")
         if not len(targets):
             raise InputError("targets is empty: wanted at least one target")
         found: dict[str, list[Explanation]] = {}

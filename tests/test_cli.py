@@ -182,7 +182,7 @@ BAD = {
     "layer must be the name of a tensor": ["explain", MODEL, THREE, "-m", "grad_cam", "-p", "layer=5"],
     "patches must be what fit(X) learned": ["explain", MODEL, THREE, "-m", "prediction_difference", "-p", "window=4", "-p", "patches=5"],
     "'max_pool2d' is computed from 'image'": ["explain", MODEL, THREE, "-m", "occlusion", "-p", "window=4", "--wrt", "image", "--wrt", "max_pool2d"],
-    "not a .npy file": ["explain", MODEL, THREE, "-p", "baseline=@nope.npy"],
+    "no such file: nope.npy": ["explain", MODEL, THREE, "-p", "baseline=@nope.npy"],
     "target 11 is out of range": ["explain", MODEL, THREE, "-t", "11"],
     "unknown class 'cat'": ["explain", MODEL, THREE, "-t", "cat"],
     "unknown tensor 'foo'": ["explain", MODEL, THREE, "--output", "foo"],

@@ -44,9 +44,17 @@ def test_what_is_no_explanation(tmp_path):
     np.save(tmp_path / "array.npy", np.ones(2))
     (tmp_path / "empty.npz").write_bytes(b"")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-40])
-    for name in ("text.npz", "other.npz", "missing.npz", "facts.npz", "array.npy", "empty.npz", "cut.npz"):
+    for name in ("text.npz", "other.npz", "facts.npz", "array.npy", "empty.npz", "cut.npz"):
         with pytest.raises(onnxplain.InputError, match="not an explanation"):
             onnxplain.Explanation.load(tmp_path / name)
+
+
+def test_a_name_without_npz_is_completed_both_ways(tmp_path):
+    explained = onnxplain.Explanation({"x": np.ones((1, 2))}, {}, np.zeros(1, np.int64), "gradient")
+    explained.save(tmp_path / "e")
+    np.testing.assert_array_equal(onnxplain.Explanation.load(tmp_path / "e").attribution, explained.attribution)
+    with pytest.raises(onnxplain.InputError, match=r"no such file: .*other\.npz"):
+        onnxplain.Explanation.load(tmp_path / "other")
 
 
 def test_parameters_as_json():

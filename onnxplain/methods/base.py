@@ -285,7 +285,7 @@ def method_of(given: Any, params: Mapping[str, Any] | None = None, *, what: str)
     if isinstance(given, Method):
         return given
     if isinstance(given, Mapping):
-        require("method" in given, f"{what}={dict(given)!r} lacks the key 'method'")
+        require("method" in given, f"{what}: {told(dict(given))} lacks the key 'method'")
         return method(given["method"], {k: v for k, v in given.items() if k != "method"})
     return method(given, params or {})
 

@@ -152,8 +152,8 @@ def _short(label: str, width: int = 22) -> str:
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
-    """Refuse a picture's name that Matplotlib has no format for."""
-    known = FigureCanvasAgg.get_supported_filetypes()
+    """Refuse a picture's name that Matplotlib has no format for, or none that other programs open."""
+    known = set(FigureCanvasAgg.get_supported_filetypes()) - {"raw", "rgba", "pgf"}
     if Path(path).suffix.lower().lstrip(".") not in known:
         raise InputError(f"cannot write {path}: a picture's name ends in one of {', '.join('.' + k for k in sorted(known))}")
 

@@ -296,7 +296,7 @@ def _from_dict(given: dict[str, Any], rule: Params) -> Row:
     values = {k: given.pop(k) for k in list(given) if k not in CONDITIONS}
     known = [f.name for f in fields(RULES[choose("rule", name, RULES)])]
     for key in values:
-        choose(f"parameter of the rule {name}", key, [*known, *CONDITIONS, "bias"])
+        choose(f"parameter of the rule {name}", key, dict.fromkeys([*known, *CONDITIONS, "bias"]))
         if not _fits(name, key, values[key]):
             raise InputError(f"{key} of the rule {name} must be {'two numbers' if name == 'alpha_beta_x' else 'a number'}, got {values[key]!r}")
     made: dict[str, Callable[[Any], Condition]] = {
