@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, told
 from .tape import is_float
 
 
@@ -32,11 +32,6 @@ def is_real(value: Any) -> bool:
 def is_list(value: Any) -> bool:
     """Whether a value holds others in order; a text is one value."""
     return (isinstance(value, Sequence) and not isinstance(value, (str, bytes))) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def told(value: Any) -> str:
-    """A wrong value, in one line that is not endless."""
-    return " ".join(repr(value).split())[:80]
 
 
 # ---- numbers and names ----
@@ -84,6 +79,11 @@ def finite(given: Any, what: str, wanted: str = "numbers") -> np.ndarray:
     array = numbers(given, what, wanted).astype(np.float64)
     require(bool(np.isfinite(array).all()), f"{what} holds NaN or infinity")
     return array
+
+
+def broadcasts(shape: Sequence[int], to: Sequence[Any]) -> bool:
+    """Whether an array of this shape broadcasts to another, of which extents that are no integers are not known."""
+    return len(shape) <= len(to) and all(d == 1 or not isinstance(e, int) or d == e for d, e in zip(shape[::-1], to[::-1]))
 
 
 def array_for(value: Any, name: str, what: str) -> Any:

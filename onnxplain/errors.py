@@ -34,6 +34,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def told(value: object) -> str:
+    """A wrong value, in one line that is not endless."""
+    return " ".join(repr(value).split())[:80]
+
+
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known, else an `InputError` with the nearest known names."""
     known = list(known)
@@ -42,4 +47,4 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     more = f" … and {len(known) - LISTED} more" if len(known) > LISTED else ""
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(known)[:LISTED]) or 'none'}{more}"
-    raise InputError(f"unknown {kind} {' '.join(repr(name).split())[:80]}: {hint}")
+    raise InputError(f"unknown {kind} {told(name)}: {hint}")

@@ -62,15 +62,14 @@ class Explanation:
         narrow = [k for k, v in arrays.items() if v.dtype == bfloat16]  # NumPy's files know neither these nor Python's texts
         arrays |= {k: arrays[k].astype(np.float32) for k in narrow} | {k: v.astype(np.str_) for k, v in arrays.items() if v.dtype == object}
         facts = json.dumps({"method": self.method, "params": self.params, "bfloat16": narrow, "maps": maps}, default=jsonable)
-        path = Path(path)
-        with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary, open(temporary, "wb") as file:
+        with replacing(_npz(path)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, facts=np.array(facts), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Explanation:
         """Read what `save` wrote."""
         path = Path(path)
-        path = path if path.suffix == ".npz" or path.is_file() else path.with_name(path.name + ".npz")
+        path = path if path.is_file() else _npz(path)
         if not path.is_file():
             raise InputError(f"no such file: {path}")
         try:
@@ -98,6 +97,12 @@ class Explanation:
         from .plot.notebook import page
 
         return page(self)
+
+
+def _npz(path: str | os.PathLike[str]) -> Path:
+    """The name that NumPy gives a file of arrays."""
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 
 def jsonable(value: Any) -> Any:

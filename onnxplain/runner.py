@@ -189,11 +189,8 @@ class Runner:
         """Drop what was padded."""
         if self.question.fixed is None or n == size:
             return piece
-        axes = {k: self._result_axis(k) for k in piece}
-        return {
-            k: v[:n] if isinstance(v, list) else v if (a := axes[k]) is None else np.take(v, range(v.shape[a] * n // size), axis=a)  # a list: maps from labels
-            for k, v in piece.items()
-        }
+        lists = {k: v[:n] for k, v in piece.items() if isinstance(v, list)}  # maps from labels
+        return {k: v if (a := self._result_axis(k)) is None else np.take(v, range(v.shape[a] * n // size), axis=a) for k, v in piece.items()} | lists
 
     def _averaged(self, part: Arrays, rows: range, per_run: int, bar: Any) -> Arrays:
         """One part of the batch, its points in pieces that fit; the statistics are kept in float64."""

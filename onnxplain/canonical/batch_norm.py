@@ -105,31 +105,20 @@ def fuse_batch_norm(model: ir.Model, keep: Collection[str], log: list[str]) -> N
             continue
         before = node.inputs[0].producer() if node.inputs[0] is not None else None
         after = sole_user(node.outputs[0], keep)
-        if (
-            before is not None
-            and _is_layer(before)
-            and not names_parameter(before, keep)
-            and sole_user(before.outputs[0], keep) is node
-            and _scale_outputs(model, before, *affine)
-        ):
+        if _is_layer(before) and not names_parameter(before, keep) and sole_user(before.outputs[0], keep) is node and _scale_outputs(model, before, *affine):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {before.op_type} {before.name or before.outputs[0].name}")
             bypass(model, node, before.outputs[0])
-        elif (
-            after is not None
-            and _is_layer(after)
-            and not names_parameter(after, keep)
-            and after.inputs[0] is node.outputs[0]
-            and _scale_inputs(model, after, *affine)
-        ):
+        elif _is_layer(after) and not names_parameter(after, keep) and after.inputs[0] is node.outputs[0] and _scale_inputs(model, after, *affine):
             log.append(f"fuse_batch_norm: {node.name or node.outputs[0].name} into {after.op_type} {after.name or after.outputs[0].name} behind it")
             after.replace_input_with(0, node.inputs[0])
             model.graph.remove(node, safe=True)
 
 
-def _is_layer(node: ir.Node) -> bool:
+def _is_layer(node: ir.Node | None) -> bool:
     """Whether a node is a linear layer that can hold a bias; a product of matrices can, as a Gemm."""
-    ranks = [len(v.shape) if v is not None and v.shape is not None else None for v in node.inputs[:2]]
-    return is_op(node, *LINEAR) or (is_op(node, "MatMul") and ranks == [2, 2])
+    if node is None or not is_op(node, "MatMul"):
+        return is_op(node, *LINEAR)
+    return all(v is not None and v.shape is not None and len(v.shape) == 2 for v in node.inputs)
 
 
 def _affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:

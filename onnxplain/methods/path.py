@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import array_for, count_fits, draws_for, draws_given, finite, one_of, require, seed_fits
+from ..checks import array_for, broadcasts, count_fits, draws_for, draws_given, finite, one_of, require, seed_fits
 from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Type, Var, op
@@ -147,8 +147,7 @@ def _constant(f: Point, baseline: Any, name: str, x: Var) -> Var:
 
 def _checked(baseline: Any, type: Type, name: str) -> Any:
     array, shape = finite(baseline, f"baseline for {name!r}"), type.shape or ()
-    fits = array.ndim <= len(shape) and all(b == 1 or not isinstance(d, int) or b == d for b, d in zip(array.shape[::-1], shape[::-1]))
-    require(fits, f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {type}")
+    require(broadcasts(array.shape, shape), f"baseline for {name!r} has shape {list(array.shape)}, which does not broadcast to {type}")
     return float(array) if array.ndim == 0 else array
 
 

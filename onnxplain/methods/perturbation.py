@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import array_for, finite, require, told
+from ..checks import array_for, broadcasts, finite, require, told
 from ..errors import choose
 from ..graph import Graph, Node
 from ..question import RESHAPING, SOFTMAXES, Question
@@ -149,8 +149,7 @@ def fitting(f: Probe, name: str, array: np.ndarray, what: str) -> np.ndarray:
     if axis is not None and array.ndim == x.ndim and array.shape[axis] != 1:
         require(array.shape[axis] > max(f.samples), f"{what} for {name!r} has {array.shape[axis]} samples, the batch has more")
         array = np.take(array, f.samples, axis)
-    fits = array.ndim <= x.ndim and all(b in (1, d) for b, d in zip(array.shape[::-1], x.shape[::-1]))
-    require(fits, f"{what} for {name!r} has shape {list(array.shape)}, which does not broadcast to {list(x.shape)}")
+    require(broadcasts(array.shape, x.shape), f"{what} for {name!r} has shape {list(array.shape)}, which does not broadcast to {list(x.shape)}")
     return array.reshape([1] * (x.ndim - array.ndim) + list(array.shape))
 
 

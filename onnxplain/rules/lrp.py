@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backward import Call, Cotangent, Part, single
-from ..checks import finite, is_list, is_real, not_negative, require, told
+from ..checks import broadcasts, finite, is_list, is_real, not_negative, require, told
 from ..ops.normalization import moments
 from ..ops.shapes import cast, filled, reshape_like, step, to_winners, unbroadcast
 from ..tape import Formula, Var, op
@@ -320,8 +320,10 @@ class ZBox(Rule, name="z_box"):
 def _bound(value: Any, x: Var) -> Var:
     """Minus the bound, in the shape of x."""
     shape = np.shape(value)
-    fits = x.type.shape is None or (len(shape) <= x.rank and all(d == 1 or not isinstance(e, int) or d == e for d, e in zip(shape[::-1], x.shape[::-1])))
-    require(fits, f"low and high of the rule z_box must broadcast to {x.name!r}, {x.type}: got a bound of shape {list(shape)}")
+    require(
+        x.type.shape is None or broadcasts(shape, x.shape),
+        f"low and high of the rule z_box must broadcast to {x.name!r}, {x.type}: got a bound of shape {list(shape)}",
+    )
     return op.Expand(x.tape.constant(-np.asarray(value, np.float64) if np.ndim(value) else -float(value), x), op.Shape(x))
 
 

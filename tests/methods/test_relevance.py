@@ -217,7 +217,7 @@ def test_rows_before_a_function_may_answer_with_regions():
     region = chain(is_a("Gemm"), is_a("Relu"))
     x = draw(4, 5, seed=5)
     rows, function = [(lambda flow, node: True, gradient)], lambda flow, node: gradient
-    first = [(region, {"rule": "epsilon"}["rule"])]
+    first = [(region, "epsilon")]
     wanted = explain("lrp", x, rules=first, composite=rows, target=1)
     np.testing.assert_array_equal(explain("lrp", x, rules=first, composite=function, target=1), wanted)
     assert np.abs(wanted - explain("lrp", x, composite=function, target=1)).max() > 1e-3
