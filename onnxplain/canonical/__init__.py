@@ -25,8 +25,9 @@ FUSING = {"fuse_batch_norm": True, "split_batch_norm": "two"}
 def canonicalise(source: ir.Model, keep: frozenset[str], *, fuse: bool | str = True, only: Collection[str] | None = None) -> Graph:
     """A rewritten copy of `source` as a `Graph`; weights that no rewrite touches are shared with it."""
     model, log = source.clone(), []
-    count_windows(model)
     inferable = all(n.op_type != "ZipMap" for n in model.graph)  # onnx_ir cannot read maps back
+    if inferable:
+        count_windows(model)
     for name in ORDER:
         if (only is None or name in only) and FUSING.get(name, fuse) == fuse:
             before = len(log)
