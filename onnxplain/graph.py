@@ -155,6 +155,7 @@ class Graph:
         tape.claimed.update(prefix + o for n in self.nodes for o in n.outputs if o)
         env.update({n: tape.weight(n, t) for n, t in self.constants.items() if n not in env})
         here = self._types_at(given, prefix)
+        env.update({n: _named(v, here(n)) for n, v in given.items()})
         for node in self.nodes:
             if all(o in env or not o for o in node.outputs):
                 continue
@@ -184,6 +185,13 @@ class Graph:
         rename = lambda d: d if isinstance(d, int) or d is None or d in kept - other else None if d in kept else f"{prefix}{d}"
         moved = lambda t: t if t is None or t.shape is None or t.dtype is None else Type.tensor(t.dtype, [rename(d) for d in t.shape])
         return lambda name: moved(self.types.get(name))
+
+
+def _named(v: Var, known: Type | None) -> Var:
+    """v with the names of its extents: ONNX Runtime reuses memory, and adds in place, only where it sees that shapes agree."""
+    if known is None or known.shape is None or v.type.shape is None or None not in v.shape:
+        return v
+    return v.shaped([d if e is None else e for d, e in zip(known.shape, v.shape)])
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -29,6 +29,8 @@ def options() -> ort.SessionOptions:
             raise InputError(f"ONNXPLAIN_THREADS must be a positive integer, got {threads!r}")
         o.intra_op_num_threads = int(threads)
     o.log_severity_level = 3
+    # An explanation may take several sessions in turn, and threads that spin after a run of one keep the next from the processor.
+    o.add_session_config_entry("session.force_spinning_stop", "1")
     return o
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -144,6 +144,11 @@ class Var:
     def is_static(self) -> bool:
         """Whether every dimension is a known number."""
         return self.type.shape is not None and all(isinstance(d, int) for d in self.type.shape)
+
+    def shaped(self, shape: Sequence[Dim]) -> Var:
+        """The same value, whose shape is known better."""
+        self.tape.shapes[self.name] = Type.tensor(self.dtype, shape)
+        return replace(self, type=self.tape.shapes[self.name])
 
     # fmt: off
     def __add__(x, y): return op.Add(x, y)

@@ -51,6 +51,11 @@ def test_errors_are_one_line(capfd):
         Session(broken)
 
 
+def test_threads_do_not_spin_between_runs():
+    """Another session's run, or the caller's own work, has the processor then."""
+    assert options().get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_the_environment_says_how_many_threads(monkeypatch):
     monkeypatch.setenv("ONNXPLAIN_THREADS", "3")
     assert options().intra_op_num_threads == 3

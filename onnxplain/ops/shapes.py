@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from onnx import helper
 
-from ..tape import Dim, Formula, Operand, Type, Var, op
+from ..tape import Dim, Formula, Operand, Var, op
 
 
 def typed(v: Var, like: Var) -> Var:
     """`v` with the shape of `like`, which is known to be its own."""
-    if v.type.shape == like.type.shape or like.type.shape is None:
-        return v
-    better = replace(v, type=Type.tensor(v.dtype, like.shape))
-    v.tape.shapes[v.name] = better.type
-    return better
+    return v if v.type.shape == like.type.shape or like.type.shape is None else v.shaped(like.shape)
 
 
 def same_shape(a: Sequence[Dim] | None, b: Sequence[Dim] | None) -> bool:
@@ -91,8 +86,8 @@ def reshape(v: Var, *parts: Var | int) -> Var:
     dims = [d for p, n in zip(parts, many) for d in ([p] if isinstance(p, int) else [None] * int(n or 0) if p.value is None else p.value.tolist())]
     if None not in dims and None not in many:
         return op.Reshape(v, np.array(dims, np.int64))
-    shaped = op.Reshape(v, op.Concat(*([p] if isinstance(p, int) else p for p in parts), axis=0))
-    return shaped if None in many else replace(shaped, type=Type.tensor(v.dtype, [d if d is not None and d > 0 else None for d in dims]))
+    r = op.Reshape(v, op.Concat(*([p] if isinstance(p, int) else p for p in parts), axis=0))
+    return r if None in many else r.shaped([d if d is not None and d > 0 else None for d in dims])
 
 
 def expand_like(v: Var, x: Var) -> Var:
