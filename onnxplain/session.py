@@ -14,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import helper
 
+from . import blocks
 from .device import check_taken, cpu_only, resolved, runs
 from .errors import InputError, SessionError, one_line
 from .footprint import streams, unpacked
@@ -40,8 +41,6 @@ class Session:
     def __init__(self, emitted: Emitted, providers: Sequence[Any] | None = None, rows: int = 1) -> None:
         self.rows = rows
         chosen = resolved(providers)
-        o = options()
-        o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, rows)
         proto, self._handed = onnx.ModelProto(), {}
         proto.CopyFrom(emitted.proto)
         brain = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}
@@ -61,11 +60,8 @@ class Session:
                 _map(t, tensor)
             else:
                 self._handed[t.name] = ort_value(np.require(emitted.array(t.name), requirements=["C", "A"]), t.data_type)
-        if self._handed:
-            o.add_external_initializers(list(self._handed), list(self._handed.values()))
-        o.add_session_config_entry("session.model_external_initializers_file_folder_path", os.sep)
         try:
-            self._session = ort.InferenceSession(proto.SerializeToString(), o, providers=chosen, disabled_optimizers=_crashing(proto.graph))
+            self._session = self._made(proto, emitted, chosen)
         except Exception as error:
             raise SessionError(f"ONNX Runtime could not load the emitted graph: {one_line(error)}") from error
         _trim()
@@ -75,6 +71,27 @@ class Session:
         self.providers = self._session.get_providers()
         check_taken(chosen, self.providers)
         self._runs = runs(self._session, chosen)
+
+    def _made(self, proto: onnx.ModelProto, emitted: Emitted, chosen: Sequence[Any]) -> ort.InferenceSession:
+        """ONNX Runtime's session, with arithmetic in blocks where that pays."""
+        model, disabled = proto.SerializeToString(), _crashing(proto.graph)
+
+        def own() -> ort.SessionOptions:
+            o = options()
+            o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, self.rows)
+            return o
+
+        def whole() -> ort.SessionOptions:
+            o = own()
+            if self._handed:
+                o.add_external_initializers(list(self._handed), list(self._handed.values()))
+            o.add_session_config_entry("session.model_external_initializers_file_folder_path", os.sep)
+            return o
+
+        if cpu_only(chosen) and blocks.applies(proto.graph, emitted.nbytes):
+            with suppress(Exception):  # where nothing can be written down, there is the session as it comes
+                return blocks.session(model, blocks.shapes_of(proto.graph), whole(), own(), disabled)
+        return ort.InferenceSession(model, whole(), providers=chosen, disabled_optimizers=disabled)
 
     def place(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """What stays the same for several runs, as `run` takes it: on the device, where there is one."""
