@@ -96,6 +96,7 @@ def counted(monkeypatch) -> list[tuple[int, int]]:
         found.append((before, reorders(graph)))
 
     monkeypatch.setattr(blocks, "keep_blocks", counting)
+    monkeypatch.setattr(blocks, "FEW", 0)
     return found
 
 
@@ -115,12 +116,21 @@ def test_gradients_divide_nothing_and_are_made_as_ever(counted):
     assert not counted
 
 
-def test_where_nothing_can_be_written_sessions_are_as_they_come(monkeypatch):
+def test_small_images_are_not_worth_it(counted, monkeypatch):
+    monkeypatch.setattr(blocks, "FEW", 1 << 16)
+    onnxplain.explain(residual(), draw(2, 3, 8, 8), "lrp")
+    assert not counted
+
+
+def test_where_nothing_can_be_written_sessions_are_as_they_come(counted, monkeypatch):
     x = draw(2, 3, 8, 8)
     expected = onnxplain.explain(residual(), x, "lrp").attribution
+    asked = []
 
-    def nowhere(**_):
+    def nowhere(**settings):
+        asked.append(settings)
         raise FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setattr(blocks, "TemporaryDirectory", nowhere)
     np.testing.assert_array_equal(onnxplain.explain(residual(), x, "lrp").attribution, expected)
+    assert len(asked) == len(counted) == 1

@@ -13,7 +13,7 @@ from helpers import draw, halved
 from networks import Net, build
 
 import onnxplain
-from onnxplain import InputError
+from onnxplain import InputError, blocks
 from onnxplain.ops.shapes import cast
 from onnxplain.optimize import switched_off
 from onnxplain.session import Session
@@ -244,6 +244,7 @@ OPTIONS = [
 def applied(monkeypatch) -> set[str]:
     """The names of the rewrites that were applied since, and of those of whole graphs: switched off, the others change nothing."""
     names = {*FINISHERS, "blocked_arithmetic"}
+    monkeypatch.setattr(blocks, "FEW", 0)
 
     def watched(name, rewrite):
         def answer(*operands, **attributes):
