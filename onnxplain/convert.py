@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 from . import foreign
 from .branches import decide
 from .errors import InvalidModelError, UnsupportedModelError, one_line
-from .graph import graphs_of, nodes_of
+from .graph import attribute, graphs_of, nodes_of
 from .tape import IR_VERSION, OPSET, SHAPE_KEPT
 from .widen import widen
 
@@ -209,7 +209,7 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     nodes = [n for n in nodes_of(model.graph) if n.domain == ""]
     _refuse(nodes, "Hardmax", version < 13, "flattens its input")
     _refuse(nodes, "Scan", version < 9, "scans each sample of a batch apart")
-    _refuse([n for n in nodes if _attribute(n, "spatial", 1) == 0], "BatchNormalization", version < 9, "has statistics for each place (spatial = 0)")
+    _refuse([n for n in nodes if attribute(n, "spatial", 1) == 0], "BatchNormalization", version < 9, "has statistics for each place (spatial = 0)")
     read = {i for n in nodes_of(model.graph) for i in n.input} | {o.name for g in graphs_of(model.graph) for o in g.output}
     for n in nodes:
         if n.op_type in ("Dropout", "BatchNormalization"):  # the converter stumbles over outputs of training, though nobody reads them
@@ -224,7 +224,7 @@ def _raise(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     for n in nodes_of(model.graph):
         if n.op_type == "Resize" and n.output[0] in rounded:
             # The converter leaves half_pixel and round_prefer_floor, the newer defaults, where the old operators were asymmetric.
-            old = {"mode": _attribute(n, "mode", "nearest"), "coordinate_transformation_mode": "asymmetric", "nearest_mode": rounded[n.output[0]]}
+            old = {"mode": attribute(n, "mode", "nearest"), "coordinate_transformation_mode": "asymmetric", "nearest_mode": rounded[n.output[0]]}
             del n.attribute[:]
             n.attribute.extend(helper.make_attribute(k, v) for k, v in old.items())
     return model
@@ -236,12 +236,12 @@ def _modernise(model: onnx.ModelProto) -> None:
     TensorFlow's nearest neighbour, floor((x + ½) / scale), has a newer name. Batch normalisation in training mode has all its outputs.
     """
     for n in nodes_of(model.graph):
-        if n.op_type == "BatchNormalization" and _attribute(n, "training_mode", 0):
+        if n.op_type == "BatchNormalization" and attribute(n, "training_mode", 0):
             n.output.extend(f"{n.output[0]}/running_{kind}" for kind in ("mean", "var")[len(n.output) - 1 :])
         if (
             n.op_type == "Resize"
-            and _attribute(n, "coordinate_transformation_mode", b"") == b"tf_half_pixel_for_nn"
-            and _attribute(n, "nearest_mode", b"") == b"floor"
+            and attribute(n, "coordinate_transformation_mode", b"") == b"tf_half_pixel_for_nn"
+            and attribute(n, "nearest_mode", b"") == b"floor"
         ):
             for a in n.attribute:
                 if a.name in ("coordinate_transformation_mode", "nearest_mode"):
@@ -298,7 +298,7 @@ def _drop_attributes(n: onnx.NodeProto, names: Collection[str]) -> None:
 
 def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str | None:
     """How the nearest place was found: ONNX Runtime takes the floor where it stretches, the ceiling where it shrinks."""
-    if n.op_type == "Upsample" or n.input[1] not in constants or _attribute(n, "mode", b"nearest") != b"nearest":
+    if n.op_type == "Upsample" or n.input[1] not in constants or attribute(n, "mode", b"nearest") != b"nearest":
         return "floor"
     scales = numpy_helper.to_array(constants[n.input[1]])
     return "floor" if (scales >= 1).all() else "ceil" if (scales <= 1).all() else None
@@ -307,10 +307,6 @@ def _rounding(n: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> str 
 def _constants(*graphs: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     made = {n.output[0]: a.t for g in graphs for n in g.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
     return made | {t.name: t for g in graphs for t in g.initializer}
-
-
-def _attribute(n: onnx.NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(a) for a in n.attribute if a.name == name), default)
 
 
 def _refuse(nodes: list[onnx.NodeProto], op_type: str, applies: bool, why: str) -> None:
@@ -427,8 +423,8 @@ def _body(n: onnx.NodeProto, types: dict[str, onnx.TypeProto], version: dict[str
 def _cumulative_product(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str:
     """All prefixes side by side along a new axis, ones behind each end, and their products. All ranks stay known."""
     rank = len(x.shape.dim)
-    older, newer = ("j", "i") if not _attribute(n, "reverse", 0) else ("i", "j")
-    keep = f"Less({older}, {newer})" if _attribute(n, "exclusive", 0) else f"LessOrEqual({older}, {newer})"
+    older, newer = ("j", "i") if not attribute(n, "reverse", 0) else ("i", "j")
+    keep = f"Less({older}, {newer})" if attribute(n, "exclusive", 0) else f"LessOrEqual({older}, {newer})"
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
     CumProd (x, axis) => (y) {{
         zero = Constant <value_int = 0> ()
@@ -472,7 +468,7 @@ def _cumulative_product(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str:
 def _tensor_scatter(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str:
     """The update's places along the axis, from where each sample starts to write."""
     rank = len(x.shape.dim)
-    axis, circular = _attribute(n, "axis", -2), _attribute(n, "mode", b"linear") == b"circular"
+    axis, circular = attribute(n, "axis", -2), attribute(n, "mode", b"linear") == b"circular"
     start = "Reshape (write_indices, minus)" if len(n.input) > 2 and n.input[2] else "Identity (first)"
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
     TensorScatter (past_cache, update, write_indices) => (present_cache) {{
@@ -509,8 +505,8 @@ def _rms_norm(n: onnx.NodeProto, x: onnx.TypeProto.Tensor) -> str | None:
         return None
     return f"""<opset_import: ["": {OPSET}], domain: "{_HOME}">
     RMSNormalization (x, scale) => (y) {{
-        axes = Constant <value_ints = {list(range(_attribute(n, "axis", -1) % rank, rank))}> ()
-        epsilon = Constant <value_float = {_attribute(n, "epsilon", 1e-5)}> ()
+        axes = Constant <value_ints = {list(range(attribute(n, "axis", -1) % rank, rank))}> ()
+        epsilon = Constant <value_float = {attribute(n, "epsilon", 1e-5)}> ()
         square = Mul (x, x)
         mean = ReduceMean (square, axes)
         moved = Add (mean, epsilon)

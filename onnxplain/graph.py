@@ -223,6 +223,11 @@ def made(graph: onnx.GraphProto) -> list[str]:
     return [name for g in graphs_of(graph) for name in (*(v.name for v in (*g.input, *g.initializer)), *(o for n in g.node for o in n.output))]
 
 
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+    """An attribute's plain value."""
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
 def captures(*bodies: onnx.GraphProto) -> list[str]:
     """The outer values that bodies read, each once, in an order that does not depend on that of the bodies."""
     return sorted({c for g in bodies for c in captured(g)})

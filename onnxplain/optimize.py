@@ -24,13 +24,18 @@ OPTIMIZATIONS: dict[str, str] = {}
 """name → what it does and gains."""
 
 
+def named(rewrite: Callable) -> Callable:
+    """Enter a rewrite among those that can be switched off, under its function's name."""
+    OPTIMIZATIONS[rewrite.__name__] = " ".join((rewrite.__doc__ or "").split())
+    return rewrite
+
+
 def optimization(op_type: str) -> Callable[[Callable], Callable]:
     """Enter a rewrite of an operator under its function's name."""
 
     def enter(rewrite: Callable) -> Callable:
         PEEPHOLES.setdefault(op_type, {})[rewrite.__name__] = rewrite
-        OPTIMIZATIONS[rewrite.__name__] = " ".join((rewrite.__doc__ or "").split())
-        return rewrite
+        return named(rewrite)
 
     return enter
 
@@ -38,8 +43,7 @@ def optimization(op_type: str) -> Callable[[Callable], Callable]:
 def finish(rewrite: Callable[[Tape, list[onnx.NodeProto]], list[onnx.NodeProto]]) -> Callable:
     """Enter a rewrite of all nodes under its function's name."""
     FINISHERS[rewrite.__name__] = rewrite
-    OPTIMIZATIONS[rewrite.__name__] = " ".join((rewrite.__doc__ or "").split())
-    return rewrite
+    return named(rewrite)
 
 
 @contextmanager

@@ -74,11 +74,11 @@ class Session:
 
     def _made(self, proto: onnx.ModelProto, emitted: Emitted, chosen: Sequence[Any]) -> ort.InferenceSession:
         """ONNX Runtime's session, with arithmetic in blocks where that pays."""
-        model, disabled = proto.SerializeToString(), _crashing(proto.graph)
+        keep, disabled = not streams(emitted.proto.graph, self.rows), _crashing(proto.graph)
 
         def own() -> ort.SessionOptions:
             o = options()
-            o.enable_mem_pattern = o.enable_mem_reuse = not streams(emitted.proto.graph, self.rows)
+            o.enable_mem_pattern = o.enable_mem_reuse = keep
             return o
 
         def whole() -> ort.SessionOptions:
@@ -90,8 +90,8 @@ class Session:
 
         if cpu_only(chosen) and blocks.applies(proto.graph, emitted.nbytes):
             with suppress(Exception):  # where nothing can be written down, there is the session as it comes
-                return blocks.session(model, blocks.shapes_of(proto.graph), whole(), own(), disabled)
-        return ort.InferenceSession(model, whole(), providers=chosen, disabled_optimizers=disabled)
+                return blocks.session(proto, whole(), own(), disabled)
+        return ort.InferenceSession(proto.SerializeToString(), whole(), providers=chosen, disabled_optimizers=disabled)
 
     def place(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """What stays the same for several runs, as `run` takes it: on the device, where there is one."""

@@ -374,7 +374,7 @@ class Tape:
             if v.name != public:
                 assert public in self.reserved or public not in self.names, f"the name {public!r} is taken inside the graph"
                 final.append(helper.make_node("Identity", [v.name], [public]))
-        kept = self._needed(self.nodes, wanted.values()) + final
+        kept = needed(self.nodes, [v.name for v in wanted.values()]) + final
         for rewrite, finish in FINISHERS.items():
             kept = finish(self, kept) if rewrite not in SWITCHED_OFF.get() else kept
         need = {v.name for v in wanted.values()}.union(*map(_reads, kept))
@@ -406,7 +406,7 @@ class Tape:
             fresh = v.name in made and v.name not in own
             final.append(v if fresh else self._copy(v))
             own.add(v.name)
-        kept = self._needed(self.nodes, final)
+        kept = needed(self.nodes, [v.name for v in final])
         need = {v.name for v in final}.union(*map(_reads, kept))
         infos = [[helper.make_value_info(v.name, v.type.proto) for v in values] for values in (self.inputs.values(), final)]
         return helper.make_graph(kept, name, *infos, [t for n, t in self._small.items() if n in need])
@@ -415,15 +415,15 @@ class Tape:
         self.nodes.append(helper.make_node("Identity", [v.name], [self.name(f"{v.name}_out")]))
         return Var(self, self.nodes[-1].output[0], v.type)
 
-    @staticmethod
-    def _needed(nodes: Sequence[onnx.NodeProto], wanted: Iterable[Var]) -> list[onnx.NodeProto]:
-        """The nodes that `wanted` needs, in order."""
-        need, kept = {v.name for v in wanted}, []
-        for node in reversed(nodes):
-            if not need.isdisjoint(node.output):
-                need.update(_reads(node))
-                kept.append(node)
-        return kept[::-1]
+
+def needed(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that the values of these names need, in order."""
+    need, kept = set(wanted), []
+    for node in reversed(nodes):
+        if not need.isdisjoint(node.output):
+            need.update(_reads(node))
+            kept.append(node)
+    return kept[::-1]
 
 
 def _better(known: Type | None, inferred: Type | None) -> Type | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import wraps
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,8 @@ from onnx import helper
 
 import onnxplain
 from onnxplain import blocks
-from onnxplain.blocks import NCHWC, keep_blocks
+from onnxplain.blocks import blocked_arithmetic
+from onnxplain.foreign.registry import NCHWC
 from onnxplain.optimize import switched_off
 
 IMAGE = ("N", 16, 4, 4)
@@ -38,7 +41,7 @@ def operators(graph: onnx.GraphProto) -> list[str]:
 
 def test_reorders_that_cancel_go():
     graph = divided()
-    keep_blocks(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
+    blocked_arithmetic(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
     assert operators(graph) == ["Div", "Add", "Conv"]
     quotient, plus, convolution = graph.node
     assert list(quotient.input) == ["a", "b"]
@@ -50,20 +53,20 @@ def test_reorders_that_cancel_go():
 def test_what_is_broadcast_stays_in_rows(shapes):
     graph = divided()
     known = dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE) | shapes
-    keep_blocks(graph, {n: s for n, s in known.items() if s})
+    blocked_arithmetic(graph, {n: s for n, s in known.items() if s})
     assert operators(graph) == operators(divided())
 
 
 def test_blocks_that_channels_do_not_fill_stay_in_rows():
     """What fills them up is zero, and zero by zero is no number."""
     graph = divided(channels=24)
-    keep_blocks(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], ("N", 24, 4, 4)))
+    blocked_arithmetic(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], ("N", 24, 4, 4)))
     assert operators(graph) == operators(divided())
 
 
 def test_what_is_read_in_rows_too_is_put_there():
     graph = divided(outputs=("y", "q"))
-    keep_blocks(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
+    blocked_arithmetic(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
     assert operators(graph).count("ReorderOutput") == 1
     assert next(n for n in graph.node if n.op_type == "ReorderOutput").output[0] == "q"
 
@@ -73,7 +76,7 @@ def test_what_a_body_reads_is_put_in_rows():
     body = helper.make_graph([helper.make_node("Neg", ["sum"], ["inner"])], "body", [], [helper.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, None)])
     graph.node.append(helper.make_node("If", ["condition"], ["z"], then_branch=body, else_branch=body))
     graph.output.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None))
-    keep_blocks(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
+    blocked_arithmetic(graph, dict.fromkeys(["a_rows", "b_rows", "q", "sum"], IMAGE))
     assert [list(n.output) for n in graph.node if n.op_type == "ReorderOutput"] == [["sum"]]
 
 
@@ -90,12 +93,13 @@ def counted(monkeypatch) -> list[tuple[int, int]]:
     """The numbers of reorders before and after, for each session."""
     found, reorders = [], lambda g: sum(n.op_type.startswith("Reorder") for n in g.node)
 
+    @wraps(blocked_arithmetic)
     def counting(graph, shapes):
         before = reorders(graph)
-        keep_blocks(graph, shapes)
+        blocked_arithmetic(graph, shapes)
         found.append((before, reorders(graph)))
 
-    monkeypatch.setattr(blocks, "keep_blocks", counting)
+    monkeypatch.setattr(blocks, "blocked_arithmetic", counting)
     monkeypatch.setattr(blocks, "FEW", 0)
     return found
 

@@ -14,19 +14,19 @@ from onnx import TensorProto, helper
 from ..tape import Var, op
 from .fused import conv
 from .layout import first, last
-from .registry import blocked, unless
+from .registry import NCHWC, blocked, unless
 
 
 @cache
 def block_size() -> int:
     """How many channels a block holds on this machine; 0 where ONNX Runtime has no such kernels."""
     graph = helper.make_graph(
-        [helper.make_node("ReorderInput", ["x"], ["y"], domain="com.microsoft.nchwc")],
+        [helper.make_node("ReorderInput", ["x"], ["y"], domain=NCHWC)],
         "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, 1, 2])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft.nchwc", 1)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid(NCHWC, 1)], ir_version=8)
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:

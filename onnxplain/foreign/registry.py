@@ -28,6 +28,10 @@ def unless(condition: Any, why: str) -> None:
         raise UnsaidError(why)
 
 
+NCHWC = "com.microsoft.nchwc"
+"""The domain of the operators that ONNX Runtime makes for its blocked layout."""
+
+
 def _decorator(domain: str) -> Callable:
     """`@microsoft`, or `@microsoft("MatMulInteger", …)` for several operators with one formula."""
 
@@ -46,5 +50,5 @@ def _decorator(domain: str) -> Callable:
 
 
 microsoft = _decorator("com.microsoft")
-blocked = _decorator("com.microsoft.nchwc")
+blocked = _decorator(NCHWC)
 ml = _decorator("ai.onnx.ml")
