@@ -1,6 +1,6 @@
 """One framework in a process of its own: lines of JSON with what to do come in, lines with what was measured go out.
 
-python peer_worker.py FRAMEWORK --threads 2, where FRAMEWORK is a key of FRAMEWORKS below. What is asked for:
+python peer_worker.py FRAMEWORK --threads 2 --device cpu, where FRAMEWORK is a key of FRAMEWORKS below. What is asked for:
 
 {"do": "prepare", "file": …, "shape": [N, …], "method": …, "setups": 3}   load and run once      → {"setup": [seconds, …]}
 {"do": "run", "method": …}                                                one batch              → {"seconds": …}
@@ -28,7 +28,10 @@ import numpy as np
 
 FORWARD = "forward"
 THREADS = 2
+DEVICE = "cpu"
 BASE = 0
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]}
+"""ONNX Runtime's; no framework may round products to TF32."""
 WINDOWS = {4: (56, 56), 3: (13, 64)}
 """Sixteen windows over an image of 224 × 224, and over 200 steps of 64 features."""
 LRP = {f"lrp {c}": c for c in ("epsilon", "preset_a", "epsilon_plus_flat", "epsilon_alpha2_beta1")}
@@ -51,7 +54,9 @@ def ort_session(source):
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = THREADS, 3
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    if DEVICE == "cuda":
+        ort.preload_dlls()
+    return ort.InferenceSession(source, options, providers=PROVIDERS[DEVICE])
 
 
 def by_onnxruntime(file: str, x: np.ndarray, method: str):
@@ -93,9 +98,9 @@ def by_onnxplain(file: str, x: np.ndarray, method: str):
     from onnxplain.bench import Task
 
     if method == "six methods":
-        six = onnxplain.Explainers(file, {m: params_of(m, x) for m in SIX}, providers=["CPUExecutionProvider"])
+        six = onnxplain.Explainers(file, {m: params_of(m, x) for m in SIX}, providers=PROVIDERS[DEVICE])
         return lambda: six.explain(x)
-    return Task(file, {"input": x}, params_of(method, x), {"providers": ["CPUExecutionProvider"]}).ready()
+    return Task(file, {"input": x}, params_of(method, x), {"providers": PROVIDERS[DEVICE]}).ready()
 
 
 def by_onnxplain_apart(file: str, x: np.ndarray, method: str):
@@ -114,21 +119,22 @@ def limit_onnxplain() -> None:
 
 
 def torch_parts(file: str, x: np.ndarray):
+    """PyTorch, the model on the device, and what brings the batch there, as every framework must at every call."""
     import torch
 
-    return torch, torch.load(file, weights_only=False), torch.from_numpy(x)
+    return torch, torch.load(file, weights_only=False).to(DEVICE), lambda: torch.from_numpy(x).to(DEVICE)
 
 
 def by_torch(file: str, x: np.ndarray, method: str):
-    torch, model, x = torch_parts(file, x)
+    torch, model, batch = torch_parts(file, x)
 
     def forward():
         with torch.no_grad():
-            return model(x)
+            return model(batch()).cpu()
 
     def gradient():
-        leaf = x.clone().requires_grad_()
-        return torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)
+        leaf = batch().requires_grad_()
+        return torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)[0].cpu()
 
     for p in model.parameters():
         p.requires_grad_(False)
@@ -142,7 +148,7 @@ def by_captum(file: str, x: np.ndarray, method: str):
 
     if method not in ("gradient", "guided_backprop", "deconvnet", "lrp epsilon", "integrated_gradients", "occlusion"):
         raise UnableError
-    _, model, x = torch_parts(file, x)
+    _, model, batch = torch_parts(file, x)
     if method == "gradient":
         attributor, more = attr.Saliency(model), {"abs": False}
     elif method == "integrated_gradients":
@@ -152,7 +158,7 @@ def by_captum(file: str, x: np.ndarray, method: str):
         attributor, more = attr.Occlusion(model), {"sliding_window_shapes": window, "strides": window}
     else:
         attributor, more = {"guided_backprop": attr.GuidedBackprop, "deconvnet": attr.Deconvolution, "lrp epsilon": attr.LRP}[method](model), {}
-    return lambda: attributor.attribute(x.clone().requires_grad_(), target=0, **more)
+    return lambda: attributor.attribute(batch().requires_grad_(), target=0, **more).detach().cpu()
 
 
 def by_zennit(file: str, x: np.ndarray, method: str):
@@ -170,11 +176,11 @@ def by_zennit(file: str, x: np.ndarray, method: str):
     }
     if method not in made:
         raise UnableError
-    torch, model, x = torch_parts(file, x)
+    torch, model, batch = torch_parts(file, x)
     attributor = attribution.Gradient(model, made[method]())
     attributor.__enter__()
-    seed = torch.eye(list(model.parameters())[-1].numel())[[0] * len(x)]  # the last bias has an element a class
-    return lambda: attributor(x.clone().requires_grad_(), seed)  # hooks stay on this copy of the model
+    seed = torch.eye(list(model.parameters())[-1].numel())[[0] * len(x)].to(DEVICE)  # the last bias has an element a class
+    return lambda: attributor(batch().requires_grad_(), seed)[1].cpu()  # hooks stay on this copy of the model
 
 
 # ---- TensorFlow ----
@@ -230,7 +236,9 @@ def start(framework: str) -> tuple[Prepare, str]:
     for m in modules:
         importlib.import_module(m)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(THREADS)
+        torch = sys.modules["torch"]
+        torch.set_num_threads(THREADS)
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = False, True  # as ONNX Runtime tries out kernels, too
     if framework.startswith("onnxplain"):
         limit_onnxplain()
     if framework == "iNNvestigate":
@@ -312,12 +320,13 @@ class Worker:
 
 
 def main() -> None:
-    global BASE, THREADS
+    global BASE, DEVICE, THREADS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("framework", choices=list(FRAMEWORKS))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=list(PROVIDERS), default="cpu")
     options = parser.parse_args()
-    THREADS = options.threads
+    DEVICE, THREADS = options.device, options.threads
     warnings.simplefilter("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr  # what frameworks print must not mix with the answers
     say = lambda answer: print(json.dumps(answer), file=answers, flush=True)

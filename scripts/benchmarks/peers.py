@@ -29,7 +29,7 @@ from typing import Any
 import networks
 import numpy as np
 import onnx
-from peer_worker import FORWARD, FRAMEWORKS, LRP, OWN
+from peer_worker import FORWARD, FRAMEWORKS, LRP, OWN, PROVIDERS
 from tqdm import tqdm
 
 from onnxplain.bench import bars, in_turns
@@ -43,15 +43,16 @@ METHODS = {name: ANY if name.startswith(("vit", "lstm")) else RECTIFIED for name
 CHAPTER = {"deconvnet": "Deconvnet", "lrp epsilon": "LRP-ε", "lrp preset_a": "LRP-*"}
 """The methods of Alber (2019), Fig. 4, and what they are called there."""
 FLOOR = "ONNX Runtime"
+SMI = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
 Record = dict[str, Any]
 
 
 class Process:
     """A worker: a framework, started with a Python that has it."""
 
-    def __init__(self, python: str, framework: str, threads: int) -> None:
+    def __init__(self, python: str, framework: str, threads: int, device: str) -> None:
         own = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        self.command = [python, str(WORKER), framework, "--threads", str(threads)]
+        self.command = [python, str(WORKER), framework, "--threads", str(threads), "--device", device]
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=own, text=True)
         self.framework = framework
         self.version = self._answer()["version"]
@@ -76,11 +77,12 @@ class Process:
         self.process.communicate()
 
 
-def machine(threads: int) -> str:
-    """The processor, and what is given to every framework."""
+def machine(threads: int, device: str) -> str:
+    """The processor and the device, and what is given to every framework."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name}, {os.cpu_count()} cores, {threads} threads, {platform.system()}, Python {platform.python_version()}"
+    gpu = subprocess.run(SMI, capture_output=True, text=True, check=True).stdout.splitlines()[0] + ", " if device == "cuda" else ""
+    return f"{gpu}{name}, {os.cpu_count()} cores, {threads} threads, {platform.system()}, Python {platform.python_version()}"
 
 
 # ---- measuring ----
@@ -93,7 +95,7 @@ def measure(options: argparse.Namespace) -> None:
     chosen = list(CHAPTER) if options.images else None
     plan = [(n, m) for n in options.networks for m in chosen or METHODS[n] if not options.method or m in options.method]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_ones:
-        processes = {name: open_ones.enter_context(Process(python, name, options.threads)) for name, python in pythons.items()}
+        processes = {name: open_ones.enter_context(Process(python, name, options.threads, options.device)) for name, python in pythons.items()}
         for network, method in (bar := tqdm(plan, unit="row")):
             bar.set_description(f"{network}, {method}")
             if key({"network": network, "method": method, "framework": "onnxplain", **settings(options)}) not in known:
@@ -109,11 +111,15 @@ def python_of(framework: str, options: argparse.Namespace) -> str | None:
 
 
 def settings(options: argparse.Namespace) -> Record:
-    return {"batch": options.batch, "threads": options.threads, "images": options.images}
+    return {"batch": options.batch, "threads": options.threads, "images": options.images, "device": options.device}
 
 
 def key(record: Record) -> tuple:
-    return tuple(record[k] for k in ("network", "method", "framework", "batch", "threads", "images"))
+    return *(record[k] for k in ("network", "method", "framework", "batch", "threads", "images")), device_of(record)
+
+
+def device_of(record: Record) -> str:
+    return record.get("device", "cpu")
 
 
 def file_of(process: Process, network: str, folder: Path) -> str:
@@ -153,20 +159,21 @@ def compared(
         p.ask("forget", method=m)
     records = []
     for name in (*setups, *errors):
-        record = {"network": network, "method": method, "framework": name, **settings(options), "machine": machine(options.threads), "date": f"{date.today()}"}
-        record |= {"version": processes[name].version, "forward": OWN.get(name, FLOOR)}
+        record = {"network": network, "method": method, "framework": name, **settings(options), "date": f"{date.today()}"}
+        record |= {"machine": machine(options.threads, options.device), "version": processes[name].version, "forward": OWN.get(name, FLOOR)}
         if name in errors:
             records.append(record | {"error": errors[name]})
             continue
         record |= {"setup": setups[name], "runs": found[name, method], "own_forward": found[own[name], FORWARD], "floor": found[FLOOR, FORWARD]}
-        memory = None if options.images else peak(pythons[name], name, files[name], shape, method, options.threads)
+        host = not options.images and options.device == "cpu"  # a device's memory is not the process's
+        memory = peak(pythons[name], name, files[name], shape, method, options.threads) if host else None
         records.append(record | {"memory": memory})
     return records
 
 
 def peak(python: str, framework: str, file: str, shape: Sequence[int], method: str, threads: int) -> int | None:
     """Bytes by which loading and explaining raise the peak of a fresh process."""
-    with Process(python, framework, threads) as process:
+    with Process(python, framework, threads, "cpu") as process:
         process.ask("prepare", file=file, shape=list(shape), method=method)
         return process.ask("peak")["bytes"]
 
@@ -182,7 +189,9 @@ def read(path: Path) -> list[Record]:
 
 def report(records: Iterable[Record]) -> None:
     """The tables and pictures into the page."""
-    timed, chapter = [r for r in records if not r["images"]], [r for r in records if r["images"] and "runs" in r]
+    records = list(records)
+    plain, chapter = [r for r in records if not r["images"]], [r for r in records if r["images"] and "runs" in r]
+    timed, cuda = ([r for r in plain if device_of(r) == d] for d in PROVIDERS)
     parts = []
     if timed:
         parts.append(f"## Beside other libraries\n\n{described(timed)}")
@@ -197,6 +206,10 @@ def report(records: Iterable[Record]) -> None:
         parts.append(f"![Seconds for a batch by {first}](speed.png)\n\nSeconds for a batch by {first}, on a logarithmic scale.")
     if chapter:
         parts.append(protocol(chapter))
+    if cuda:
+        parts.append(f"## On a GPU\n\n{described(cuda)} No framework rounds to TF32; the batch comes from the host and what is found goes back there.")
+        for network in dict.fromkeys(r["network"] for r in cuda):
+            parts += [f"### {network}, GPU", *tables([r for r in cuda if r["network"] == network])]
     page, start, end = DOCS / "speed.md", "<!-- measured: peers -->\n", "<!-- end: peers -->"
     before, rest = page.read_text(encoding="utf-8").split(start)
     page.write_text(before + start + "\n".join(f"{p}\n" for p in parts) + end + rest.split(end, 1)[1], encoding="utf-8")
@@ -263,6 +276,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count, after one that does not")
     parser.add_argument("--setups", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of every framework")
+    parser.add_argument("--device", choices=list(PROVIDERS), default="cpu", help="where every framework runs")
     parser.add_argument("--images", type=int, default=0, help="the chapter's protocol with so many images")
     parser.add_argument("--report", action="store_true", help="write what was measured into docs/speed.md")
     options = parser.parse_args()
