@@ -29,7 +29,7 @@ from .session import options
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("gradient", "lrp", "integrated_gradients(steps=16)")
+DEFAULT_METHODS = ("gradient", "lrp", "integrated_gradients(steps=16)")
 """What is timed where nobody says it."""
 FORWARD = "forward pass"
 SETUPS = 3

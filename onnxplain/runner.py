@@ -18,7 +18,7 @@ from .explanation import Explanation
 from .feeds import Arrays, batch_of, feeds_of
 from .memory import points_per_run
 from .methods import Average, Method, Perturbation
-from .methods.base import draw_type
+from .methods.average import draw_type
 from .model import Model
 from .probe import Probe
 from .question import Question

@@ -10,7 +10,7 @@ import numpy as np
 from . import optimize  # noqa: F401  (it fills the table of rewrites)
 from . import target as targets
 from .methods import Average, Method, Point
-from .methods.base import draw_type
+from .methods.average import draw_type
 from .ops.shapes import shape_of
 from .question import Question
 from .tape import Emitted, Tape, Type, Var, op

@@ -34,9 +34,9 @@ MUTANTS = [
     ("methods/noise.py", "return a * a if self.square else", "return a if self.square else", NOISE),
     ("methods/noise.py", "default_rng([self.seed, s, n, index])", "default_rng([self.seed, s, index])", NOISE),
     ("methods/noise.py", "rest = [a for a in range(x.rank) if a != axis]", "rest = list(range(x.rank))", NOISE),
-    ("methods/base.py", "perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]", "perm=list(range(rank + 1))", PATH),
+    ("methods/point.py", "perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)]", "perm=list(range(rank + 1))", PATH),
     (
-        "methods/base.py",
+        "methods/point.py",
         "v = op.Transpose(v, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)])",
         "v = op.Transpose(v, perm=[*range(1, axis + 2), 0, *range(axis + 2, rank + 1)])",
         PATH,

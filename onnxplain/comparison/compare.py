@@ -11,14 +11,14 @@ from ..model import load
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "guided_backprop", "deconvnet", "deep_taylor", "lrp")
+DEFAULT_METHODS = ("gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "guided_backprop", "deconvnet", "deep_taylor", "lrp")
 """What is compared where nobody says it."""
 
 
 def compare(
     model: Any,
     inputs: Any,
-    methods: Sequence[Any] | Mapping[str, Any] = METHODS,
+    methods: Sequence[Any] | Mapping[str, Any] = DEFAULT_METHODS,
     *,
     target: Any = None,
     targets: Sequence[Any] | None = None,

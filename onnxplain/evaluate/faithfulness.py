@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from ..checks import numbers
 from ..errors import InputError
@@ -31,7 +32,7 @@ def flipped(case: Case, *, most_relevant_first: bool, region: Any, steps: int, f
     if relative:
         values = (values - values[-1]) / (values[0] - values[-1])
     at = at / units.count
-    return Curve(at, values, np.trapezoid(values, at, axis=0))
+    return Curve(at, values, trapezoid(values, at, axis=0))
 
 
 @metric("deletion_auc", better="lower")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from .. import report as facts
+from .. import facts
 from ..comparison.case import Case, probabilities, short
 from ..comparison.specs import rows_of
 from ..explanation import Explanation

@@ -10,14 +10,14 @@ import numpy as np
 from ..comparison.case import Case
 from ..model import load
 
-METHODS = ("gradient", "integrated_gradients", "smoothgrad", "lrp")
+DEFAULT_METHODS = ("gradient", "integrated_gradients", "smoothgrad", "lrp")
 """What is shown where nobody says it."""
 
 
 def report(
     model: Any,
     inputs: Any,
-    methods: Sequence[Any] | Mapping[str, Any] = METHODS,
+    methods: Sequence[Any] | Mapping[str, Any] = DEFAULT_METHODS,
     *,
     target: Any = None,
     names: Sequence[str] | None = None,

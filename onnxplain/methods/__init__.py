@@ -17,7 +17,9 @@ from . import (  # noqa: F401  (they fill METHODS)
     rise,
     shapley,
 )
-from .base import METHODS, Average, Method, Point, method, method_of
+from .average import Average
+from .base import METHODS, Method, method, method_of
 from .perturbation import Perturbation
+from .point import Point
 
 __all__ = ["METHODS", "Average", "Method", "Perturbation", "Point", "method", "method_of"]

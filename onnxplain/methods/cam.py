@@ -19,10 +19,11 @@ from ..ops.shapes import cast, counted, dim, mT, reshape, shape_of
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method
 from .layer import Layered
 from .perturbation import Perturbation, baseline_of
 from .places import SCALES, Layout, Picture, last_layer, resized, scaled
+from .point import Point
 from .rectified import GuidedBackprop
 
 if TYPE_CHECKING:

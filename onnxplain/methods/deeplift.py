@@ -15,8 +15,10 @@ from ..question import Question
 from ..rules.deeplift import DeepLift as Multipliers
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Method, Point, count_rows, for_all
+from .average import Average, for_all
+from .base import Method, count_rows
 from .path import baseline_rows, own_baselines, start
+from .point import Point
 
 RULES = ("rescale", "reveal_cancel", "genomics_default", "linear")
 

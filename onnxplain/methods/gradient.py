@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ..checks import one_of
 from ..tape import op
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method
+from .point import Point
 
 POSTPROCESS = {None: lambda v: v, "abs": lambda v: op.Abs(v), "square": lambda v: v * v}
 

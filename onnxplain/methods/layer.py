@@ -11,8 +11,10 @@ from ..checks import require
 from ..question import Question, default_wrt, names_of
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Method, Point, method, per_step
+from .average import per_step
+from .base import Method, method
 from .path import Path, Quadrature
+from .point import Point
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from ..checks import count_fits, draws_for, draws_given, not_negative, require, 
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .base import Average, Point, count_rows, own_rows, typed
+from .average import Average, typed
+from .base import count_rows, own_rows
+from .point import Point
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Type, Var, op
 from ..tensors import Tensors
-from .base import Average, Point, count_rows, for_all, method, own_rows, per_sample, per_step, typed
+from .average import Average, for_all, per_sample, per_step, typed
+from .base import count_rows, method, own_rows
+from .point import Point
 
 # Nodes and weights on [0, 1].
 QUADRATURES = {

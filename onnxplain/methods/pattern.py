@@ -23,7 +23,8 @@ from ..rules.pattern import REGIMES, Layer, layers
 from ..session import Session
 from ..tape import Emitted, Tape, Var, op
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method
+from .point import Point
 
 
 class Patterns(dict[str, np.ndarray]):

@@ -14,7 +14,8 @@ from ..graph import Graph, Node
 from ..question import RESHAPING, SOFTMAXES, Question
 from ..tape import Var, is_float, op
 from ..tensors import Tensors
-from .base import Method, Point, count_rows, own_rows
+from .base import Method, count_rows, own_rows
+from .point import Point
 
 if TYPE_CHECKING:
     from ..probe import Probe

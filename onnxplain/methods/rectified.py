@@ -8,7 +8,8 @@ from ..checks import one_of
 from ..question import Question
 from ..rules import COMPOSITES, Composite, Params
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method
+from .point import Point
 
 
 @dataclass(frozen=True)

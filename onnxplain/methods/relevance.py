@@ -17,7 +17,8 @@ from ..rules import COMPOSITES, CONVENTIONS, Composite, Params, require_taken, r
 from ..rules.conditions import is_a, kind
 from ..tape import Var
 from ..tensors import Tensors
-from .base import Method, Point
+from .base import Method
+from .point import Point
 
 
 @dataclass(frozen=True)

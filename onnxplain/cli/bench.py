@@ -7,17 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .bench import METHODS, bench, random_inputs
-from .errors import InputError
-from .files import require_folder
+from ..bench import DEFAULT_METHODS, random_inputs
+from ..bench import bench as measured
+from ..errors import InputError
+from ..files import require_folder
 from .flags import BatchSize, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Wrt
 
 
-def command(
+def bench(
     model: ModelPath,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", metavar="METHOD", help=f"NAME or NAME(KEY=VALUE,…); several with commas. Default: {','.join(METHODS)}."),
+        typer.Option("--method", "-m", metavar="METHOD", help=f"NAME or NAME(KEY=VALUE,…); several with commas. Default: {','.join(DEFAULT_METHODS)}."),
     ] = None,
     inputs: Annotated[
         list[Path] | None, typer.Option("--input", "-i", metavar="FILE", help="Images, .npy, .npz or .csv: the batch; repeatable. Default: random numbers.")
@@ -45,12 +46,12 @@ def command(
       onnxplain bench net.onnx -m gradient,lrp -m "lrp(composite=epsilon)" --batch 8 --out table.csv --plot bench.png
       onnxplain bench text.onnx --dim tokens=128
     """
-    from . import options
-    from .comparison import specs
-    from .inputs import read
-    from .model import load
-    from .plot import check_name, save
-    from .preprocess import Preprocessing
+    from .. import options
+    from ..comparison import specs
+    from ..inputs import read
+    from ..model import load
+    from ..plot import check_name, save
+    from ..preprocess import Preprocessing
 
     require_folder(out, plot, inputs=[model, *(inputs or [])])
     if out is not None and out.suffix.lower() != ".csv":
@@ -58,7 +59,7 @@ def command(
     if plot is not None:
         check_name(plot)
     chosen = {}
-    for label, params in specs.methods_of(method or METHODS, param):
+    for label, params in specs.methods_of(method or DEFAULT_METHODS, param):
         if "visual" in params:
             raise InputError(f"method {label!r}: a technique is for pictures, leave out what stands after the colon")
         chosen[", ".join(label.split("\n"))] = params
@@ -69,7 +70,7 @@ def command(
         feeds = random_inputs(loaded, batch, _extents(dim or []), output)
     bound: dict[str, Any] = {"output": output, "wrt": wrt or None, "fuse": not no_fuse, "batch_size": batch_size, "providers": options.providers(provider)}
     shown = options.shown(progress)
-    costs = bench(model, feeds, chosen, repeats=repeats, memory=memory, progress=shown, **bound)
+    costs = measured(model, feeds, chosen, repeats=repeats, memory=memory, progress=shown, **bound)
     typer.echo(f"{model}, {', '.join(f'{n} {list(v.shape)}' for n, v in feeds.items())}; medians of {repeats} rounds")
     typer.echo(str(costs))
     if out is not None:

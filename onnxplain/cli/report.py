@@ -11,8 +11,8 @@ import typer
 
 from ..errors import InputError
 from ..files import require_folder
-from ..flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
-from .report import METHODS
+from ..html_report import DEFAULT_METHODS
+from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 
 MethodSpecs = Annotated[
     list[str] | None,
@@ -20,7 +20,7 @@ MethodSpecs = Annotated[
         "--method",
         "-m",
         metavar="METHOD",
-        help=f"NAME, NAME(KEY=VALUE,…), either with :TECHNIQUE; several with commas. Default: {','.join(METHODS)}.",
+        help=f"NAME, NAME(KEY=VALUE,…), either with :TECHNIQUE; several with commas. Default: {','.join(DEFAULT_METHODS)}.",
         show_default=False,
     ),
 ]
@@ -60,12 +60,12 @@ def report(
     from ..comparison import specs
     from ..comparison.case import Case
     from ..files import replacing
-    from .page import page
+    from ..html_report.page import page
 
     require_folder(out, inputs=[model, *inputs])
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write {out}: wanted a name that ends in .html")
-    rows = specs.methods_of(method or METHODS, param)
+    rows = specs.methods_of(method or DEFAULT_METHODS, param)
     words = None if vocabulary is None else _vocabulary(vocabulary)
     bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
     case = Case.read(model, inputs, preprocess, labels, not no_fuse, targets=target, channels=channels, bound=bound)

@@ -1,79 +1,22 @@
-"""The command line: `onnxplain inspect | explain | fit | compile | compare | report | evaluate | bench | env`."""
+"""The command line's `onnxplain explain`."""
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .cli_bench import command as bench
-from .cli_fit import command as fit
-from .comparison.cli import compare
-from .errors import InputError, OnnxplainError, choose
-from .evaluate.cli import app as evaluate
-from .files import require_folder, require_npz
+from ..errors import InputError, choose
+from ..files import require_folder, require_npz
 from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
-from .html_report.cli import report
 
 ROWS = 16
 """So many samples at most are drawn in one picture."""
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-
-app.add_typer(evaluate, name="evaluate")
-app.command()(compare)
-app.command()(report)
-app.command(name="bench")(bench)
-app.command(name="fit")(fit)
-
 Methods = Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="Method, or several with commas. Default: integrated_gradients.")]
 
 
-@app.callback(invoke_without_command=True)
-def _onnxplain(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Explain the predictions of any neural network from its ONNX file.
-
-    \b
-    Try:  onnxplain inspect model.onnx
-          onnxplain explain model.onnx photo.jpg -m gradient,integrated_gradients -o picture.png
-    """
-    if version:
-        from .report import version as of
-
-        typer.echo(f"onnxplain {of('onnxplain')}")
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@app.command()
-def inspect(
-    model: ModelPath,
-    output: Output = None,
-    wrt: Wrt = None,
-    no_fuse: NoFuse = False,
-    nodes: Annotated[bool, typer.Option("--nodes", help="List every node between the attributed tensors and the score.")] = False,
-) -> None:
-    """Say what is in a model, and which methods can explain it.
-
-    \b
-    Example:  onnxplain inspect models/digits.onnx
-    """
-    from . import report
-    from .model import load
-
-    typer.echo(report.inspect(load(model, fuse=not no_fuse), output, wrt, nodes))
-
-
-@app.command()
 def explain(
     model: ModelPath,
     inputs: Inputs,
@@ -113,10 +56,10 @@ def explain(
       onnxplain explain models/digits.onnx models/digits/*.png -m gradient,smoothgrad -p samples=20 -o picture.png
       onnxplain explain net.onnx photo.jpg --target "Egyptian cat" --labels imagenet.txt --resize crop --short-side 256
     """
-    from . import options
-    from .inputs import read
-    from .model import load
-    from .preprocess import Preprocessing
+    from .. import options
+    from ..inputs import read
+    from ..model import load
+    from ..preprocess import Preprocessing
 
     out = Path("explanation.png") if out is None and save is None else out
     _check_writable(out, save, channels, [model, *inputs, *(fit_to or [])])
@@ -147,66 +90,14 @@ def explain(
         _draw(explanations, batch, out, preprocessing, output, channels)
 
 
-@app.command(name="compile")
-def compile_(
-    model: ModelPath,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The explainer to write, an .onnx file.", show_default=False)],
-    method: Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="The method.")] = "integrated_gradients",
-    param: Params = None,
-    output: Output = None,
-    wrt: Wrt = None,
-    no_fuse: NoFuse = False,
-) -> None:
-    """Write an .onnx file that predicts and explains.
-
-    It holds the model and the method, and runs wherever ONNX Runtime runs.
-
-    \b
-    Example:  onnxplain compile models/digits.onnx -m integrated_gradients -p steps=20 -o explainer.onnx
-    """
-    import onnx
-
-    from . import options
-    from .model import load
-    from .tape import Type
-
-    require_folder(out, inputs=[model])
-    if out.suffix != ".onnx":
-        raise InputError(f"cannot write {out}: wanted a name that ends in .onnx")
-    names = options.methods([method])
-    if len(names) != 1:
-        raise InputError(f"an explainer holds one method, got {len(names)}: compile once for each")
-    (explainer,) = options.explainers(load(model, fuse=not no_fuse), names, param, {"output": output, "wrt": wrt or None})
-    explainer.save(out)
-    graph = onnx.load(out, load_external_data=False).graph
-    typer.echo(f"wrote {out} ({out.stat().st_size:,} bytes)")
-    for title, values in {"inputs": graph.input, "outputs": graph.output}.items():
-        typer.echo("\n".join([title, *(f"  {v.name}  {Type.of(v.type)}" for v in values)]))
-
-
-@app.command()
-def env() -> None:
-    """Print versions, providers, and what is wrong with them.
-
-    \b
-    Example:  onnxplain env
-    """
-    from . import report
-
-    typer.echo(report.env())
-
-
-# ---- files ----
-
-
 def _check_writable(out: Path | None, save: Path | None, channels: str, inputs: list[Path]) -> None:
     """Before the work, not after it."""
     if save is not None:
         require_npz(save, "--save")
     require_folder(out, save, inputs=inputs)
     if out is not None:
-        from .plot import check_name
-        from .plot.maps import CHANNELS
+        from ..plot import check_name
+        from ..plot.maps import CHANNELS
 
         check_name(out)
         choose("channels", channels, CHANNELS)
@@ -217,8 +108,8 @@ def _save_paths(save: Path, names: list[str]) -> list[Path]:
 
 
 def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, output: str | None, channels: str) -> None:
-    from .plot import grid
-    from .plot import save as write
+    from ..plot import grid
+    from ..plot import save as write
 
     count = len(explanations[0].target)
     if count > ROWS:
@@ -230,7 +121,7 @@ def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, ou
 
 
 def _print_answers(explanations: list[Any], names: list[str] | None, labels: Any, output: str | None) -> None:
-    from .prediction import answers, scores
+    from ..prediction import answers, scores
 
     y = scores(explanations[0], output)
     if labels is not None and y is not None and len(labels) != y.shape[1]:
@@ -251,43 +142,3 @@ def _completeness(e: Any) -> str:
     if len(parts) == len(e.attributions) and off > promised / 10:
         return f"{e.method}: attributions do not add up: {off:.2g} are missing or too much, where the score's difference is {promised:.2g}"
     return f"{e.method}: attributions add up to the score's difference within {off:.2g}"
-
-
-# ---- errors ----
-
-_ClickException: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; what a user got wrong is one line on stderr and exit status 2."""
-    sys.exit(_run(arguments))
-
-
-def _run(arguments: list[str] | None) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        warnings.showwarning = lambda message, *rest, **more: _say("warning", message)
-        try:
-            return (
-                typer.main.get_command(app).main(arguments, prog_name="onnxplain", standalone_mode=False, obj=sys.argv[1:] if arguments is None else arguments)
-                or 0
-            )
-        except OnnxplainError as error:
-            return _say("error", error)
-        except _ClickException as error:
-            return _say("error", f"{error.format_message()} (see onnxplain --help)")  # type: ignore[attr-defined]
-        except (KeyboardInterrupt, typer.Abort):
-            return _say("stopped", "") and 130
-        except BrokenPipeError:  # such as `onnxplain inspect … | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except Exception as error:
-            if os.environ.get("ONNXPLAIN_DEBUG"):
-                raise
-            return _say("internal error", f"{type(error).__name__}: {error}; ONNXPLAIN_DEBUG=1 shows where. Please report it.") and 1
-
-
-def _say(what: str, message: object) -> int:
-    """One line on stderr; 2, the exit status of errors."""
-    print(f"onnxplain: {what}: {' '.join(str(message).split())}".rstrip(": "), file=sys.stderr)
-    return 2

@@ -1,4 +1,4 @@
-"""What the command line says of a model, and of the machine."""
+"""What there is to say of a model, and of the machine."""
 
 from __future__ import annotations
 

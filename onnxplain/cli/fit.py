@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .errors import InputError
-from .files import require_folder, require_npz
+from ..errors import InputError
+from ..files import require_folder, require_npz
 from .flags import BatchSize, Inputs, ModelPath, NoFuse, Params, Preprocess, Progress, Providers
 
 
-def command(
+def fit(
     model: ModelPath,
     inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The patterns to write, an .npz file.", show_default=False)],
@@ -31,11 +31,11 @@ def command(
       onnxplain fit models/digits.onnx models/digits/*.png -o patterns.npz
       onnxplain explain models/digits.onnx models/digits/3.png -m pattern_attribution -p patterns=patterns.npz
     """
-    from . import options
-    from .inputs import read
-    from .methods.pattern import PatternAttribution, PatternNet, Patterns
-    from .model import load
-    from .preprocess import Preprocessing
+    from .. import options
+    from ..inputs import read
+    from ..methods.pattern import PatternAttribution, PatternNet, Patterns
+    from ..model import load
+    from ..preprocess import Preprocessing
 
     require_npz(out, "--out")
     require_folder(out, inputs=[model, *inputs])

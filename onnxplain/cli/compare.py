@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
+from ..comparison import DEFAULT_METHODS
 from ..errors import InputError
 from ..files import require_folder
-from ..flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
-from .compare import METHODS
+from .flags import BatchSize, Channels, Inputs, Labels, ModelPath, NoFuse, Output, Params, Progress, Providers, Target, Wrt
 
 MethodSpecs = Annotated[
     list[str] | None,
@@ -20,7 +20,7 @@ MethodSpecs = Annotated[
         "--method",
         "-m",
         metavar="METHOD",
-        help=f"Rows: NAME, NAME(KEY=VALUE,…), either with :TECHNIQUE; several with commas. Default: {','.join(METHODS)}.",
+        help=f"Rows: NAME, NAME(KEY=VALUE,…), either with :TECHNIQUE; several with commas. Default: {','.join(DEFAULT_METHODS)}.",
         show_default=False,
     ),
 ]
@@ -70,9 +70,9 @@ def compare(
       onnxplain compare models/digits.onnx models/digits/*.png -m lrp --visual graymap,heatmap,blend -o looks.png
     """
     from .. import options
+    from ..comparison import layouts, specs
+    from ..comparison.case import Case
     from ..plot import check_name, save
-    from . import layouts, specs
-    from .case import Case
 
     check_name(out)
     require_folder(out, inputs=[model, *(models or []), *inputs])
@@ -83,7 +83,7 @@ def compare(
         raise InputError(f"--preprocess: {len(settings)} files were given for {len(paths)} models, wanted one for each")
     if vary and (method or visual or param):
         raise InputError("--vary says methods and parameters itself: leave out --method, --param and --visual")
-    rows: list[Any] = [specs.varied(text) for text in vary or []] or specs.methods_of(method or METHODS, param)
+    rows: list[Any] = [specs.varied(text) for text in vary or []] or specs.methods_of(method or DEFAULT_METHODS, param)
     visuals = [specs.visual_of(part) for text in visual or [] for part in specs.split(text)] or None
     bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
     shown = options.shown(progress)

@@ -15,9 +15,9 @@ import typer
 
 from ..errors import InputError, choose
 from ..files import require_folder
-from ..flags import BatchSize, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
+from .flags import BatchSize, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 
-METHODS = "integrated_gradients,input_x_gradient,lrp,random,sobel"
+DEFAULT_METHODS = "integrated_gradients,input_x_gradient,lrp,random,sobel"
 NAMES = "Methods, with commas, random, magnitude, sobel or laplacian."
 
 app = typer.Typer(
@@ -70,14 +70,14 @@ class Asked:
 
         return Preprocessing.of(next(iter(self.loaded.inputs.values())), self.model, self.preprocess, labels=self.labels)
 
-    def methods(self, default: str = METHODS) -> dict[str, Any]:
+    def methods(self, default: str = DEFAULT_METHODS) -> dict[str, Any]:
         """The methods with their parameters; baselines have none."""
         from .. import options
-        from ..methods import METHODS as KNOWN
-        from .baselines import BASELINES
+        from ..evaluate.baselines import BASELINES
+        from ..methods import METHODS
 
-        names = [choose("method", name, [*KNOWN, *BASELINES]) for name in self.named or default.split(",")]
-        own = [name for name in names if name in KNOWN]
+        names = [choose("method", name, [*METHODS, *BASELINES]) for name in self.named or default.split(",")]
+        own = [name for name in names if name in METHODS]
         made = dict(zip(own, options.explainers(self.loaded, own, self.param, {k: v for k, v in self.bound.items() if k != "fuse"})))
         return {name: made.get(name, name) for name in names}
 
@@ -111,7 +111,7 @@ def _asked(
     model: ModelPath,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", metavar="NAMES", help=f"{NAMES} Default: {METHODS}."),
+        typer.Option("--method", "-m", metavar="NAMES", help=f"{NAMES} Default: {DEFAULT_METHODS}."),
     ] = None,
     param: Params = None,
     output: Output = None,
@@ -188,7 +188,7 @@ def deletion(
       onnxplain evaluate deletion models/digits.onnx models/digits/*.png
       onnxplain evaluate deletion net.onnx photos/*.jpg -m lrp,grad_cam,random --region 8 --fill blur --plot curves.png
     """
-    from .faithfulness import deletion as metric
+    from ..evaluate.faithfulness import deletion as metric
 
     params = {"region": region, "steps": steps, "fill": _value(fill), "order": order, "absolute": absolute, "relative": relative}
     asked.report(metric(asked.loaded, methods=asked.methods(), probability=probability, **asked.batch(inputs, target), **asked.common, **params))
@@ -211,7 +211,7 @@ def insertion(
     \b
     Example:  onnxplain evaluate insertion models/digits.onnx models/digits/*.png --fill blur --plot curves.png
     """
-    from .faithfulness import insertion as metric
+    from ..evaluate.faithfulness import insertion as metric
 
     params = {"region": region, "steps": steps, "fill": _value(fill), "absolute": absolute, "relative": relative}
     asked.report(metric(asked.loaded, methods=asked.methods(), probability=probability, **asked.batch(inputs, target), **asked.common, **params))
@@ -231,7 +231,7 @@ def measure(
     \b
     Example:  onnxplain evaluate measure models/digits.onnx models/digits/*.png --metric deletion_auc,infidelity,complexity -o results.csv
     """
-    from .comparing import compare
+    from ..evaluate.comparing import compare
 
     chosen = _metrics(metric, metric_param)
     asked.report(compare(asked.loaded, methods=asked.methods(), metrics=chosen, probability=probability, **asked.batch(inputs, target), **asked.common))
@@ -250,8 +250,8 @@ def agreement(
     \b
     Example:  onnxplain evaluate agreement models/digits.onnx models/digits/*.png -m gradient,lrp,sobel --similarity spearman,ssim
     """
-    from .agreeing import agreement as compared
-    from .study import Study
+    from ..evaluate.agreeing import agreement as compared
+    from ..evaluate.study import Study
 
     if asked.out is not None and asked.out.suffix != ".csv":
         raise InputError(f"cannot write {asked.out}: agreement goes to a .csv file")
@@ -280,7 +280,7 @@ def randomisation(
     \b
     Example:  onnxplain evaluate randomisation models/digits.onnx models/digits/*.png -m gradient,guided_backprop,lrp --plot layers.png
     """
-    from .randomising import randomisation as measured
+    from ..evaluate.randomising import randomisation as measured
 
     params: dict[str, Any] = {"mode": mode, "similarity": similarity, "absolute": absolute}
     asked.report(measured(asked.loaded, methods=asked.methods(), **asked.batch(inputs, target), **asked.common, **params))
@@ -306,7 +306,7 @@ def search(
       onnxplain evaluate search models/digits.onnx models/digits/*.png -m random \\
           -g smoothgrad.noise_scale=0.05,0.1,0.2 -g integrated_gradients.baseline=0,0.5,1 --plot search.png
     """
-    from .searching import search as tried
+    from ..evaluate.searching import search as tried
 
     grids: dict[str, dict[str, Any]] = {name: {} for name in asked.named}
     for text in grid:
@@ -340,7 +340,7 @@ def boxes(
     Example:  onnxplain evaluate boxes net.onnx photos/ annotations.json -m lrp --labels imagenet.txt -o boxes.csv --plot worst.png
     """
     from ..checks import count_fits
-    from .boxes import Boxes
+    from ..evaluate.boxes import Boxes
 
     count_fits(count, "--count")
     common = asked.common
@@ -355,7 +355,7 @@ def boxes(
 
 def _metrics(names: str, given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """Metrics with their parameters."""
-    from .metric import METRICS
+    from ..evaluate.metric import METRICS
 
     chosen: dict[str, dict[str, Any]] = {choose("metric", name.strip(), METRICS): {} for name in names.split(",") if name.strip()}
     for text in given or []:

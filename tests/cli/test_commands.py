@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 from PIL import Image
 
 import onnxplain
-from onnxplain import cli, report
+from onnxplain import cli, facts
+from onnxplain.cli.explain import ROWS
 from onnxplain.methods import METHODS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models" / "digits.onnx")
 THREE, FIVE = (str(ROOT / "models" / "digits" / f"{k}.png") for k in (3, 5))
 
@@ -67,7 +69,7 @@ def test_env(run, monkeypatch):
     assert "onnxruntime" in out
     assert "CPUExecutionProvider" in out
     versions = {"onnxruntime": "1.0", "onnxruntime-gpu": "1.1"}
-    monkeypatch.setattr(report, "version", lambda name: versions.get(name, "not installed"))
+    monkeypatch.setattr(facts, "version", lambda name: versions.get(name, "not installed"))
     assert "onnxruntime 1.0 and onnxruntime-gpu 1.1 are installed over each other" in run("env")[1]
 
 
@@ -130,10 +132,10 @@ def test_progress_only_where_asked(run):
 
 
 def test_a_long_table_is_drawn_in_part(run):
-    np.save("x.npy", np.zeros((cli.ROWS + 1, 1, 28, 28), np.float32))
+    np.save("x.npy", np.zeros((ROWS + 1, 1, 28, 28), np.float32))
     code, _, err = run("explain", MODEL, "x.npy", "-m", "gradient")
     assert code == 0
-    assert f"first {cli.ROWS} of {cli.ROWS + 1}" in err
+    assert f"first {ROWS} of {ROWS + 1}" in err
 
 
 def test_parameters_may_be_arrays(run):
@@ -234,11 +236,17 @@ def test_a_warning_is_one_line(run, tmp_path):
     assert re.fullmatch(r"onnxplain: warning: guided_backprop .*\n", err)
 
 
+@pytest.mark.parametrize(("kind", "said"), [(UserWarning, "onnxplain: warning: old\n"), (DeprecationWarning, "")])
+def test_deprecations_are_not_for_users(run, monkeypatch, kind, said):
+    monkeypatch.setattr(facts, "env", lambda: warnings.warn("old", kind, stacklevel=2) or "")
+    assert run("env") == (0, "\n", said)
+
+
 def test_a_bug_is_said_to_be_one(run, monkeypatch):
     def broken(*_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(report, "env", broken)
+    monkeypatch.setattr(facts, "env", broken)
     assert run("env")[::2] == (1, "onnxplain: internal error: RuntimeError: two lines; ONNXPLAIN_DEBUG=1 shows where. Please report it.\n")
     monkeypatch.setenv("ONNXPLAIN_DEBUG", "1")
     with pytest.raises(RuntimeError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxplain.html_report import cli
+from onnxplain.cli.report import _vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models" / "digits.onnx"
@@ -32,7 +32,7 @@ def test_one_file_that_says_its_command(run, tmp_path):
 )
 def test_vocabularies(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert cli._vocabulary(tmp_path / name) == {0: "", 1: "a", 2: "b"}
+    assert _vocabulary(tmp_path / name) == {0: "", 1: "a", 2: "b"}
 
 
 BAD = {
