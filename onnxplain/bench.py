@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from .device import resolved
 from .errors import InputError, SessionError, choose, one_line
-from .evaluate.store import write_csv
 from .explainer import Explainer
 from .feeds import Arrays, batch_of, feeds_of
 from .files import replacing
@@ -158,6 +157,8 @@ class Costs:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the records to a .csv file."""
+        from .evaluate.store import write_csv
+
         with replacing(path) as temporary:
             temporary.write_bytes(write_csv(self.records))
 

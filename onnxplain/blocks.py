@@ -35,10 +35,11 @@ Shape = tuple[Dim, ...]
 
 def applies(graph: onnx.GraphProto, nbytes: int) -> bool:
     """Whether a session for a graph with so many bytes of weights should be made this way: where large images are divided."""
+    if blocked_arithmetic.__name__ in SWITCHED_OFF.get() or nbytes > LARGE:
+        return False
     images = _images(graph)
     divided = [images[n.output[0]][1:] for n in graph.node if n.op_type == "Div" and n.output[0] in images]
-    cells = sum(prod(d if isinstance(d, int) else FREE for d in extents) for extents in divided)
-    return blocked_arithmetic.__name__ not in SWITCHED_OFF.get() and cells > FEW and nbytes <= LARGE
+    return sum(prod(d if isinstance(d, int) else FREE for d in extents) for extents in divided) > FEW
 
 
 def session(proto: onnx.ModelProto, first: ort.SessionOptions, then: ort.SessionOptions, disabled: Sequence[str]) -> ort.InferenceSession:

@@ -114,7 +114,7 @@ def draws_given(given: Any, what: str) -> int:
 def draws_for(given: Any, name: str, what: str, shape: Sequence[Any]) -> np.ndarray:
     """Those of one tensor, [draws, *shape]; an axis of 1 broadcasts, extents that are no integers are not known."""
     array = numbers(array_for(given, name, what), what)
-    fits = array.ndim == len(shape) + 1 and all(d == 1 or not isinstance(e, (int, np.integer)) or d == e for d, e in zip(array.shape[1:], shape))
+    fits = array.ndim == len(shape) + 1 and broadcasts(array.shape[1:], shape)
     wanted = ", ".join(["draws", *("?" if e is None else str(e) for e in shape)])
     require(fits, f"{what} for {name!r} has shape {list(array.shape)}: wanted [{wanted}]")
     return array

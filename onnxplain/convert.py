@@ -79,8 +79,8 @@ def _call_standard_empty(model: onnx.ModelProto) -> None:
 def _call_early_foreign(model: onnx.ModelProto) -> None:
     """ONNX Runtime writes some operators of ai.onnx into opsets that are older than they are."""
     version = next((o.version for o in model.opset_import if o.domain == ""), OPSET)
-    if foreign.move_early(nodes_of(model.graph), version) and all(o.domain != "com.microsoft" for o in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    if foreign.move_early(nodes_of(model.graph), version) and all(o.domain != foreign.MICROSOFT for o in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(foreign.MICROSOFT, 1))
 
 
 def _check(model: onnx.ModelProto) -> None:

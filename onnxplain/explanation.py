@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from .errors import InputError, one_line
-from .files import replacing
-
-bfloat16 = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
+from .files import npz_path, replacing
+from .widen import BFLOAT16
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +57,24 @@ class Explanation:
         arrays["target"] = self.target
         if self.delta is not None:
             arrays["delta"] = self.delta
-        narrow = [k for k, v in arrays.items() if v.dtype == bfloat16]  # NumPy's files know neither these nor Python's texts
+        narrow = [k for k, v in arrays.items() if v.dtype == BFLOAT16]  # NumPy's files know neither these nor Python's texts
         arrays |= {k: arrays[k].astype(np.float32) for k in narrow} | {k: v.astype(np.str_) for k, v in arrays.items() if v.dtype == object}
         facts = json.dumps({"method": self.method, "params": self.params, "bfloat16": narrow, "maps": maps}, default=jsonable)
-        with replacing(_npz(path)) as temporary, open(temporary, "wb") as file:
+        with replacing(npz_path(path)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, facts=np.array(facts), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Explanation:
         """Read what `save` wrote."""
         path = Path(path)
-        path = path if path.is_file() else _npz(path)
+        path = path if path.is_file() else npz_path(path)
         if not path.is_file():
             raise InputError(f"no such file: {path}")
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
             facts = json.loads(str(arrays.pop("facts")))
-            arrays |= {k: arrays[k].astype(bfloat16) for k in facts.get("bfloat16", ())}
+            arrays |= {k: arrays[k].astype(BFLOAT16) for k in facts.get("bfloat16", ())}
 
             def group(prefix: str) -> dict[str, np.ndarray]:
                 return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
@@ -97,12 +95,6 @@ class Explanation:
         from .plot.notebook import page
 
         return page(self)
-
-
-def _npz(path: str | os.PathLike[str]) -> Path:
-    """The name that NumPy gives a file of arrays."""
-    path = Path(path)
-    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 
 def jsonable(value: Any) -> Any:

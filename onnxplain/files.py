@@ -31,6 +31,12 @@ def require_npz(path: Path, option: str) -> None:
         raise InputError(f"{option} {path}: wanted a name that ends in .npz")
 
 
+def npz_path(path: str | os.PathLike[str]) -> Path:
+    """The name that NumPy gives a file of arrays."""
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""

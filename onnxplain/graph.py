@@ -135,10 +135,6 @@ class Graph:
         """The names that the bodies of Ifs, Loops and Scans define."""
         return {o for n in self.nodes for g in subgraphs(n.proto) for o in made(g)}
 
-    @cached_property
-    def position(self) -> dict[Node, int]:
-        return {n: i for i, n in enumerate(self.nodes)}
-
     def downstream(self, names: Iterable[str], *, through: Any = None) -> set[str]:
         """`names` and every value computed from them; `through(node)` may stop the flood."""
         reached = set(names)

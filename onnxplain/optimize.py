@@ -16,6 +16,7 @@ import onnx
 from onnx import helper
 
 from .errors import choose
+from .foreign.registry import MICROSOFT
 from .ops.shapes import add_at, same_shape, typed
 from .tape import FINISHERS, PEEPHOLES, SWITCHED_OFF, Formula, Operand, Tape, Var, op, spelled
 from .winograd import transposed
@@ -309,11 +310,10 @@ def early_mask(tape: Tape, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 # ---- what a value was asked for as ----
 
-ELEMENTWISE = ("Cast", "Greater", "Less", "HardSigmoid")
+OF_MASKS = ("Cast", "Greater", "Less", "HardSigmoid")
 """What masks are made of."""
 BLOCKED = ("Relu", "Clip", "Add", "Mul", "BatchNormalization", "Concat")
 """What ONNX Runtime computes in its blocked layout, as it does a convolution, if that is where the operands are."""
-MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators: FusedConv is what it makes of a convolution and an activation itself."""
 BLOCK = 16
 """Channels that lie together, at the most that processors have."""
@@ -387,7 +387,7 @@ def _moved(v: Var, x: Operand, to: Formula) -> Var | None:
     if isinstance(x, Var) and v.name == x.name:
         return getattr(op, to.op_type)(*to.operands, **_attributes(to))
     formula = _meant(v)
-    if formula is None or formula.op_type not in ELEMENTWISE:
+    if formula is None or formula.op_type not in OF_MASKS:
         return None
     first, *others = formula.operands
     moved = _moved(first, x, to) if isinstance(first, Var) and all(isinstance(o, Var) and o.value is not None for o in others) else None
@@ -406,7 +406,7 @@ def _both_blocked(a: Operand, b: Operand) -> list[Var] | None:
     """Two images of one shape where one of them is in the blocked layout: both of them there."""
     if not isinstance(a, Var) or not isinstance(b, Var) or a.tape.portable or a.dtype != np.float32 or not same_shape(a.type.shape, b.type.shape):
         return None
-    return [v if _blocked(v) else _channelwise(v, 1.0, 0.0) for v in (a, b)] if _blocked(a) != _blocked(b) else None
+    return [v if _blocked(v) else _into_blocks(v) for v in (a, b)] if _blocked(a) != _blocked(b) else None
 
 
 def _keeps_blocks(formula: Formula) -> bool:
@@ -418,10 +418,10 @@ def _image(v: Var) -> bool:
     return v.type.shape is not None and v.rank == 4
 
 
-def _channelwise(x: Var, scale: float, shift: float) -> Var:
-    """scale · x + shift by a convolution, whose result is in the blocked layout."""
-    kernel, bias = _per_channel(x, scale, shift)
-    return op.Conv(x, kernel, bias if shift else None, group=int(x.shape[1] or 0))
+def _into_blocks(x: Var) -> Var:
+    """x by a convolution that leaves its values as they are, and the result in the blocked layout."""
+    kernel, _ = _per_channel(x, 1.0, 0.0)
+    return op.Conv(x, kernel, group=int(x.shape[1] or 0))
 
 
 def _fused(x: Var, scale: float, shift: float, activation: str, params: Sequence[float], added: Var | None = None) -> Var:

@@ -129,6 +129,11 @@ def size(text: str | None) -> list[int] | None:
     return [int(p) for p in parts] * (3 - len(parts))
 
 
+def bound(output: str | None, wrt: list[str] | None, batch_size: int | None, provider: list[str] | None) -> dict[str, Any]:
+    """What the options that all commands share say to an Explainer."""
+    return {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": providers(provider)}
+
+
 def shown(progress: bool | None) -> bool:
     """Whether progress is shown: on a terminal, where nobody says."""
     return sys.stderr.isatty() if progress is None else progress

@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import InputError, choose
 from .tape import Type
+
+if TYPE_CHECKING:
+    from .model import Model
 
 COLORS = {"RGB": 3, "BGR": 3, "gray": 1}
 
@@ -63,6 +66,11 @@ class Preprocessing:
             given = flags.get("labels") is not None or path is None
             chosen["labels"] = _read_labels(Path(chosen["labels"]) if given else path.parent / chosen["labels"])  # type: ignore[union-attr]
         return cls(**chosen)
+
+    @classmethod
+    def for_model(cls, model: Model, model_path: str | Path | None = None, settings: str | Path | None = None, **flags: Any) -> Preprocessing:
+        """The same for a model's first input."""
+        return cls.of(next(iter(model.inputs.values())), model_path, settings, **flags)
 
     def picture(self, path: str | Path) -> np.ndarray:
         """The image as the network sees it before scaling: [H, W, C] of 0 to 255, in RGB or gray."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .feeds import Arrays
-from .methods.perturbation import spatial_axes
+from .methods.places import spatial_axes
 from .question import Question
 from .session import Session
 from .tensors import Tensors

@@ -37,11 +37,11 @@ class Question:
     ) -> Question:
         """Find the defaults, and refuse names that the model lacks; `default` finds what is attributed to where nobody says it."""
         named = names_of(wrt, "wrt")
-        known = model.raw.types
-        for name in (*named, *([output] if output else []), *keep):
-            choose("tensor", name, known)
-        graph = model.graph(frozenset([*named, *([output] if output else []), *keep]))
-        for name in (*named, *([output] if output else []), *keep):
+        asked = [*named, *([output] if output else []), *keep]
+        for name in asked:
+            choose("tensor", name, model.raw.types)
+        graph = model.graph(frozenset(asked))
+        for name in asked:
             if name not in graph.types:
                 raise InputError(f"tensor {name!r} leads to no output of the model")
         score = output or default_score(graph)

@@ -99,13 +99,13 @@ class Runner:
         batch = self.batch(inputs, target)
         if self.question.fixed not in (None, batch.n):
             raise InputError(f"the model is bound to batches of {self.question.fixed}: {what} so many samples at once, got {batch.n}")
-        return batch, self._part(batch.feeds, batch.target, range(batch.n), batch.n)
+        return batch, self._part(batch.feeds, batch.target, range(batch.n))
 
     def parts(self, batch: Batch) -> Iterator[tuple[range, Arrays]]:
         """The batch in parts: which samples, and what the emitted models take."""
         for start in range(0, batch.n, batch.size):
             rows = range(start, min(start + batch.size, batch.n))
-            yield rows, self._part(batch.feeds, batch.target, rows, batch.size)
+            yield rows, self._part(batch.feeds, batch.target, rows)
 
     def require_rows(self, n: int) -> None:
         """Refuse parameters with rows for other samples than the batch's."""
@@ -123,15 +123,15 @@ class Runner:
         """The target as the emitted models take it."""
         q = self.question
         axis = q.axis(q.output)
-        shape = [n if a == axis and q.batch is not None else d for a, d in enumerate(q.score.shape or ())]
+        shape = [n if a == axis else d for a, d in enumerate(q.score.shape or ())]
         if any(not isinstance(d, int) for d in shape):
             if target is None and axis is not None and isinstance(shape[axis], int):
                 shape = [d if isinstance(d, int) else 1 for d in shape]
             else:  # sizes that depend on the input: ask the model
                 rank = len(shape) - (axis is not None)
                 rows = 1 if axis is None else n
-                part = self._part(feeds, np.zeros(rows if rank == 1 else (rows, rank), np.int64), range(min(n, q.fixed or n)), n)
-                shape = [n if a == axis and q.batch is not None else int(d) for a, d in enumerate(self.session("shape", False).run(part)[SHAPE])]
+                part = self._part(feeds, np.zeros(rows if rank == 1 else (rows, rank), np.int64), range(min(n, q.fixed or n)))
+                shape = [n if a == axis else int(d) for a, d in enumerate(self.session("shape", False).run(part)[SHAPE])]
         try:
             parsed = targets.parse(target, [int(d or 0) for d in shape], axis)
         except InputError as error:
@@ -170,13 +170,11 @@ class Runner:
         batch, part = self.at_once(inputs, target, "probe")
         return self._probe(part, range(batch.n), batch.per_run, tqdm(disable=True))[0]
 
-    def _part(self, feeds: Arrays, wanted: np.ndarray, rows: range, size: int) -> Arrays:
+    def _part(self, feeds: Arrays, wanted: np.ndarray, rows: range) -> Arrays:
         """Some samples of the batch with their targets; a model of fixed batch size gets the last sample again until it is full."""
         q = self.question
         axes = {n: q.axis(n) for n in feeds} | {self.writer.target_name: q.axis(q.output) if weighs(wanted) else 0}
         values = feeds | {self.writer.target_name: wanted}
-        if q.batch is None:
-            return values
         padded = self.padded(rows)
         return {
             k: v if (a := axes[k]) is None or (len(padded) == v.shape[a] and len(rows) == v.shape[a]) else np.take(v, padded, axis=a) for k, v in values.items()
@@ -226,7 +224,7 @@ class Runner:
         """The scores where the samples' paths begin, [N]. Where all begin in the same place, each target is asked for once."""
         q, name, scores = self.question, self.writer.target_name, slice(None)
         same = set(q.wrt) == set(q.graph.inputs) and not any(k.startswith("baseline:") for k in drawn)
-        if same and not weighted and q.batch is not None and not q.shared and q.fixed is None:
+        if same and not weighted and q.folds:
             _, first, scores = np.unique(part[name], axis=0, return_index=True, return_inverse=True)
             part, scores = {k: np.take(v, first, 0 if k == name else q.axis(k)) for k, v in part.items()}, scores.ravel()
         return self.session("scores", weighted, len(part[name])).run(part | self._draw(drawn))[SCORE][scores]
@@ -267,7 +265,7 @@ class Runner:
         if key in (SCORE, TARGET, PROMISED, DELTA):
             return 0
         tensor = next((n for n, name in self.writer.names.items() if name == key), key)
-        return q.axis(tensor) if q.batch is not None else None
+        return q.axis(tensor)
 
     def explanation(self, pieces: Sequence[Arrays], batch: Batch) -> Explanation:
         """The parts' results as one explanation."""

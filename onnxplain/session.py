@@ -19,7 +19,7 @@ from .device import check_taken, cpu_only, resolved, runs
 from .errors import InputError, SessionError, one_line
 from .footprint import streams, unpacked
 from .tape import Emitted
-from .widen import to_float32
+from .widen import BFLOAT16, is_bfloat16, to_float32
 
 
 def options() -> ort.SessionOptions:
@@ -43,8 +43,8 @@ class Session:
         chosen = resolved(providers)
         proto, self._handed = onnx.ModelProto(), {}
         proto.CopyFrom(emitted.proto)
-        brain = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}
-        self._brain = {v.name for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16}
+        narrow = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16}
+        self._narrow = {v.name for v in (*proto.graph.input, *proto.graph.output) if is_bfloat16(v)}
         to_float32(proto.graph)
         fed = unpacked(proto.graph, rows) if cpu_only(chosen) else set()
         self._fed = {n: np.require(emitted.array(n), requirements=["C", "A"]) for n in fed}
@@ -54,12 +54,12 @@ class Session:
                 proto.graph.input.append(helper.make_tensor_value_info(t.name, t.data_type, t.dims))
                 proto.graph.initializer.remove(t)
                 continue
-            if t.name in brain:
-                self._handed[t.name] = ort_value(emitted.array(t.name).astype(np.float32), t.data_type)
+            if t.name in narrow:
+                self._handed[t.name] = _ort_value(emitted.array(t.name).astype(np.float32), t.data_type)
             elif isinstance(tensor, ir.ExternalTensor) and os.name == "posix":
                 _map(t, tensor)
             else:
-                self._handed[t.name] = ort_value(np.require(emitted.array(t.name), requirements=["C", "A"]), t.data_type)
+                self._handed[t.name] = _ort_value(np.require(emitted.array(t.name), requirements=["C", "A"]), t.data_type)
         try:
             self._session = self._made(proto, emitted, chosen)
         except Exception as error:
@@ -76,29 +76,29 @@ class Session:
         """ONNX Runtime's session, with arithmetic in blocks where that pays."""
         keep, disabled = not streams(emitted.proto.graph, self.rows), _crashing(proto.graph)
 
-        def own() -> ort.SessionOptions:
+        def bare() -> ort.SessionOptions:
             o = options()
             o.enable_mem_pattern = o.enable_mem_reuse = keep
             return o
 
-        def whole() -> ort.SessionOptions:
-            o = own()
+        def with_weights() -> ort.SessionOptions:
+            o = bare()
             if self._handed:
                 o.add_external_initializers(list(self._handed), list(self._handed.values()))
             o.add_session_config_entry("session.model_external_initializers_file_folder_path", os.sep)
             return o
 
         if cpu_only(chosen) and blocks.applies(proto.graph, emitted.nbytes):
-            with suppress(Exception):  # where nothing can be written down, there is the session as it comes
-                return blocks.session(proto, whole(), own(), disabled)
-        return ort.InferenceSession(proto.SerializeToString(), whole(), providers=chosen, disabled_optimizers=disabled)
+            with suppress(Exception):  # whatever goes wrong there, such as a full disk, the session as it comes is right, only slower
+                return blocks.session(proto, with_weights(), bare(), disabled)
+        return ort.InferenceSession(proto.SerializeToString(), with_weights(), providers=chosen, disabled_optimizers=disabled)
 
     def place(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """What stays the same for several runs, as `run` takes it: on the device, where there is one."""
         return {**feeds, **self._runs.place({n: self._cast(n, feeds[n]) for n in self.inputs if n in feeds})}
 
     def _cast(self, name: str, value: Any) -> Any:
-        return value.astype(np.float32, copy=False) if name in self._brain and isinstance(value, np.ndarray) else value
+        return value.astype(np.float32, copy=False) if name in self._narrow and isinstance(value, np.ndarray) else value
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Run once; all outputs, or those named."""
@@ -107,8 +107,7 @@ class Session:
             values = self._runs.run(names, self._fed | {n: self._cast(n, feeds[n]) for n in self.inputs})
         except Exception as error:
             raise SessionError(f"ONNX Runtime failed to run the graph: {one_line(error)}") from error
-        brain = helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)
-        return {n: v.astype(brain) if n in self._brain else v for n, v in zip(names, values)}  # pyright: ignore  (only tensors are fetched)
+        return {n: v.astype(BFLOAT16) if n in self._narrow else v for n, v in zip(names, values)}  # pyright: ignore  (only tensors are fetched)
 
 
 def _map(t: onnx.TensorProto, tensor: ir.ExternalTensor) -> None:
@@ -118,7 +117,7 @@ def _map(t: onnx.TensorProto, tensor: ir.ExternalTensor) -> None:
         t.external_data.add(key=key, value=str(value))
 
 
-def ort_value(array: np.ndarray, elem_type: int) -> ort.OrtValue:
+def _ort_value(array: np.ndarray, elem_type: int) -> ort.OrtValue:
     """An array as ONNX Runtime's own value, without a copy."""
     if array.dtype.kind in "fiub":
         return ort.OrtValue.ortvalue_from_numpy(array)

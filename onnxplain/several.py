@@ -121,7 +121,7 @@ class Explainers:
         """The labels, those together that one graph can answer."""
         groups: dict[Any, list[str]] = {}
         for label, r in self._runners.items():
-            groups.setdefault((r.question.output, id(r.question.graph)) if _joins(r) else label, []).append(label)
+            groups.setdefault(_score_of(r) if _joins(r) else label, []).append(label)
         return list(groups.values())
 
     def _jointly(self, group: list[str], batches: Sequence[Batch], bar: Any) -> dict[str, list[Explanation]]:
@@ -155,7 +155,7 @@ class Explainers:
         for label, r in runners:
             if not r.method.written:
                 raise InputError(f"{label}: {r.method.name} asks the model many times, which no graph does: leave it out of the file")
-            if (r.question.output, id(r.question.graph)) != (runners[0][1].question.output, id(runners[0][1].question.graph)):
+            if _score_of(r) != _score_of(runners[0][1]):
                 raise InputError(f"{label} needs the model in another form than {runners[0][0]}: save it by itself, with Explainer")
         facts = {label: {"method": r.method.name, "params": r.method.params} for label, r in runners}
         metadata = {"onnxplain.version": importlib.metadata.version("onnxplain"), "onnxplain.methods": json.dumps(facts, default=jsonable)}
@@ -180,6 +180,11 @@ def _chosen(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, Method]:
         raise InputError(f"methods must be a list of names or a dict label → method, got {methods!r}")
     named = {str(label): given for label, given in methods.items()} if isinstance(methods, Mapping) else dict(_labelled(methods))
     return {label: method_of(given, what=label) for label, given in named.items()}
+
+
+def _score_of(r: Runner) -> tuple[str, int]:
+    """What methods must have in common to share a forward pass: the score, and the graph as the rewrites left it."""
+    return r.question.output, id(r.question.graph)
 
 
 def _joins(r: Runner) -> bool:

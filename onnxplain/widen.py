@@ -11,6 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .graph import graphs_of
 
+BFLOAT16 = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
+"""NumPy's name of it, by ml_dtypes."""
+
 
 def widen(model: onnx.ModelProto, weights: Collection[str]) -> None:
     """Turn bfloat16 into float32, but for the types of inputs and outputs: there Casts are put. The model is changed.
@@ -19,7 +22,7 @@ def widen(model: onnx.ModelProto, weights: Collection[str]) -> None:
     """
     graph = model.graph
     constant = {*weights, *(t.name for t in graph.initializer)}
-    ends = [v for v in (*graph.input, *graph.output) if _is_brain(v) and v.name not in constant]
+    ends = [v for v in (*graph.input, *graph.output) if is_bfloat16(v) and v.name not in constant]
     to_float32(graph)
     if not ends:
         return
@@ -51,7 +54,7 @@ def to_float32(graph: onnx.GraphProto) -> None:
     """Write float32 wherever a graph says bfloat16. Data that lie elsewhere stay there: whoever brings them converts them."""
     for g in graphs_of(graph):
         for v in (*g.input, *g.output, *g.value_info):
-            if _is_brain(v):
+            if is_bfloat16(v):
                 v.type.tensor_type.elem_type = TensorProto.FLOAT
         for n in g.node:
             for a in n.attribute:
@@ -65,5 +68,5 @@ def to_float32(graph: onnx.GraphProto) -> None:
                     t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float32), t.name))
 
 
-def _is_brain(value: onnx.ValueInfoProto) -> bool:
+def is_bfloat16(value: onnx.ValueInfoProto) -> bool:
     return value.type.tensor_type.elem_type == TensorProto.BFLOAT16

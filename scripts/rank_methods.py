@@ -44,7 +44,7 @@ def subjects(zoo: Path, photos: int, count: int) -> list[Subject]:
     paths = sorted((zoo / "images" / "imagenet_sample").iterdir())
     for title, name in NETWORKS.items():
         model = load(zoo / "models" / name)
-        how = Preprocessing.of(next(iter(model.inputs.values())), **IMAGENET)
+        how = Preprocessing.for_model(model, **IMAGENET)
         x = next(iter(read(paths[:: len(paths) // photos][:photos], model, how).feeds.values()))
         found.append(Subject(title, model, x, 8, "blur", [3, 32, 32]))
     return found

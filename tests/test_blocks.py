@@ -109,7 +109,7 @@ def test_lrp_says_the_same_with_fewer_reorders(composite, counted):
     x = draw(3, 3, 8, 8)
     got = onnxplain.explain(residual(), x, "lrp", composite=composite).attribution
     ((before, after),) = counted
-    assert after < before
+    assert after < before or not before  # not every processor has blocks
     with switched_off("blocked_arithmetic"):
         np.testing.assert_array_equal(got, onnxplain.explain(residual(), x, "lrp", composite=composite).attribution)
     assert len(counted) == 1

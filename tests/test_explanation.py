@@ -7,7 +7,7 @@ import pytest
 from helpers import mlp, two_inputs
 
 import onnxplain
-from onnxplain.explanation import bfloat16, jsonable
+from onnxplain.explanation import BFLOAT16, jsonable
 
 
 def test_saved_and_loaded(tmp_path):
@@ -77,8 +77,8 @@ def test_outputs_that_are_texts_or_maps(tmp_path):
 
 
 def test_bfloat16_survives(tmp_path):
-    brain = np.arange(3).astype(bfloat16)
+    brain = np.arange(3).astype(BFLOAT16)
     onnxplain.Explanation({"x": brain}, {"y": brain}, np.zeros(3, np.int64), "gradient").save(tmp_path / "e.npz")
     again = onnxplain.Explanation.load(tmp_path / "e.npz")
-    assert again.attribution.dtype == bfloat16
+    assert again.attribution.dtype == BFLOAT16
     np.testing.assert_array_equal(again.attribution.astype(np.float32), [0, 1, 2])

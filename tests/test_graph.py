@@ -40,7 +40,6 @@ def test_nodes_types_and_users():
     assert conv.attributes["strides"] == [1, 1]
     assert {str(n) for n in graph.users["r"]} == {"Conv 'd'", "Add 's'"}
     assert graph.types["r"].shape == ("N", 4, 5, 5)
-    assert graph.position[conv] == 0
     assert set(graph.inputs) == {"x"}
     assert set(graph.outputs) == {"p"}
     assert graph.constants["w1"].shape.numpy() == (4, 2, 3, 3)

@@ -83,15 +83,16 @@ def test_weights_and_indices_mixed():
 
 
 def test_layers_beside_inputs_in_one_graph(monkeypatch):
-    known = cnn()
+    known, made, session = cnn(), [], several.Session
+    monkeypatch.setattr(several, "Session", lambda *a: made.append(1) or session(*a))
     got = Explainers(known.model, ["gradient", "grad_cam", {"method": "grad_cam", "relu": False}]).explain(known.x, 1)
     assert list(got) == ["gradient", "grad_cam", "grad_cam 2"]
+    assert len(made) == 1
     same(got["grad_cam"], onnxplain.explain(known.model, known.x, "grad_cam", target=1))
 
 
 def test_several_inputs():
     model = two_inputs()
-    x = {"a": draw(2, 3), "b": draw(2, 3, seed=1)}
     shapes = {i.name: [d.dim_value or 2 for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
     x = {n: draw(*s, seed=k) for k, (n, s) in enumerate(shapes.items())}
     for name, explanation in Explainers(model, ["gradient", "lrp"]).explain(x, 0).items():

@@ -14,11 +14,14 @@ def writer(known, method="integrated_gradients", **params):
     return onnxplain.Explainer(known.model, method, **params)._runner.writer
 
 
-@pytest.mark.parametrize("form", ["plain", "forward", "shape", "piece", "scores"])
+METHOD = {"plain": "gradient", "trace": "gradient"} | dict.fromkeys(("values", "points", "mixed"), "feature_ablation")
+"""What is written in a form, where not integrated gradients."""
+
+
+@pytest.mark.parametrize("form", ["plain", "forward", "shape", "piece", "scores", "values", "points", "mixed", "trace"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_every_form_is_a_model(form, weighted):
-    method = {"plain": "gradient"}.get(form, "integrated_gradients")
-    proto = getattr(writer(cnn(), method), form)(weighted).to_proto()
+    proto = getattr(writer(cnn(), METHOD.get(form, "integrated_gradients")), form)(weighted).to_proto()
     onnx.checker.check_model(proto, full_check=True)
 
 
@@ -40,7 +43,7 @@ def test_the_names_of_attributions():
     assert onnxplain.Explainer(two_inputs(), "gradient", wrt=["b", "a"])._runner.writer.names == {"b": "attribution:b", "a": "attribution:a"}
 
 
-def test_a_model_is_written_in_time_that_grows_linearly():
+def test_the_nodes_written_grow_linearly():
     """One node more costs what the one before cost: the number written grows in proportion."""
     counts = []
     for depth in (50, 100, 200):

@@ -78,9 +78,9 @@ def _follow(node: ir.Node, axis: dict[ir.Value, int], size: int, model: ir.Model
     rank = len(first.shape) if first is not None and first.shape is not None else 0
     others = [v for v in node.inputs[1:] if v in axis]
     if is_op(node, *ELEMENTWISE):
-        return _aligned(node, axis, size)
+        return _aligned(node, axis)
     if is_op(node, "MatMul"):
-        return _matmul(node, axis, size)
+        return _matmul(node, axis)
     if is_op(node, "Concat"):
         if any(v not in axis or axis[v] != own for v in node.inputs) or attribute(node, "axis", 0) % rank == own:
             raise _Bound
@@ -156,7 +156,7 @@ def _known(node: ir.Node, k: int) -> np.ndarray:
     return array
 
 
-def _aligned(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
+def _aligned(node: ir.Node, axis: dict[ir.Value, int]) -> int:
     """Broadcasting aligns shapes at the end: the batch must meet itself, or an extent of one."""
     rank = max(len(v.shape) for v in node.inputs if v is not None)
     places = {axis[v] + rank - len(v.shape) for v in node.inputs if v in axis}
@@ -181,11 +181,11 @@ def _reaches_batch(node: ir.Node, own: int, after: int = 1) -> bool:
     return any(len(v.shape) >= rank - own and v.shape[own - rank] != 1 for v in node.inputs[after:] if v is not None)
 
 
-def _matmul(node: ir.Node, axis: dict[ir.Value, int], size: int) -> int:
+def _matmul(node: ir.Node, axis: dict[ir.Value, int]) -> int:
     a, b = node.inputs
     rank = max(len(a.shape), len(b.shape))
     if a in axis and b in axis:
-        place = _aligned(node, axis, size)
+        place = _aligned(node, axis)
         if place >= rank - 2:
             raise _Bound
         return place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -65,10 +65,10 @@ def bench(
         chosen[", ".join(label.split("\n"))] = params
     loaded = load(model)
     if inputs:
-        feeds = read(inputs, loaded, Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess)).feeds
+        feeds = read(inputs, loaded, Preprocessing.for_model(loaded, model, preprocess)).feeds
     else:
         feeds = random_inputs(loaded, batch, _extents(dim or []), output)
-    bound: dict[str, Any] = {"output": output, "wrt": wrt or None, "fuse": not no_fuse, "batch_size": batch_size, "providers": options.providers(provider)}
+    bound = options.bound(output, wrt, batch_size, provider) | {"fuse": not no_fuse}
     shown = options.shown(progress)
     costs = measured(model, feeds, chosen, repeats=repeats, memory=memory, progress=shown, **bound)
     typer.echo(f"{model}, {', '.join(f'{n} {list(v.shape)}' for n, v in feeds.items())}; medians of {repeats} rounds")

@@ -85,7 +85,7 @@ def compare(
         raise InputError("--vary says methods and parameters itself: leave out --method, --param and --visual")
     rows: list[Any] = [specs.varied(text) for text in vary or []] or specs.methods_of(method or DEFAULT_METHODS, param)
     visuals = [specs.visual_of(part) for text in visual or [] for part in specs.split(text)] or None
-    bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
+    bound = options.bound(output, wrt, batch_size, provider)
     shown = options.shown(progress)
     read = partial(Case.read, files=inputs, labels=labels, fuse=not no_fuse, targets=target, channels=channels, bound=bound)
     with tqdm(zip(paths, settings or [None] * len(paths)), "reading", len(paths), leave=False, unit="model", disable=not shown) as bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ..files import require_folder
 from .flags import BatchSize, Inputs, Labels, ModelPath, NoFuse, Output, Params, Preprocess, Progress, Providers, Target, Wrt
 
 DEFAULT_METHODS = "integrated_gradients,input_x_gradient,lrp,random,sobel"
-NAMES = "Methods, with commas, random, magnitude, sobel or laplacian."
+NAMES = "Methods, with commas between; random, magnitude, sobel and laplacian too."
 
 app = typer.Typer(
     help="Measure explanations: which method, and which parameters, to trust for a model.",
@@ -68,7 +67,7 @@ class Asked:
     def preprocessing(self) -> Any:
         from ..preprocess import Preprocessing
 
-        return Preprocessing.of(next(iter(self.loaded.inputs.values())), self.model, self.preprocess, labels=self.labels)
+        return Preprocessing.for_model(self.loaded, self.model, self.preprocess, labels=self.labels)
 
     def methods(self, default: str = DEFAULT_METHODS) -> dict[str, Any]:
         """The methods with their parameters; baselines have none."""
@@ -135,7 +134,7 @@ def _asked(
         check_name(plot)
         require_folder(plot)
     names = list(dict.fromkeys(name.strip() for text in method or [] for name in text.split(",") if name.strip()))
-    bound = {"output": output, "wrt": wrt or None, "fuse": not no_fuse, "batch_size": batch_size, "providers": options.providers(provider)}
+    bound = options.bound(output, wrt, batch_size, provider) | {"fuse": not no_fuse}
     shown = options.shown(progress)
     return Asked(model, names, param, bound, preprocess, labels, seed, out, plot, shown)
 
@@ -188,9 +187,10 @@ def deletion(
       onnxplain evaluate deletion models/digits.onnx models/digits/*.png
       onnxplain evaluate deletion net.onnx photos/*.jpg -m lrp,grad_cam,random --region 8 --fill blur --plot curves.png
     """
+    from .. import options
     from ..evaluate.faithfulness import deletion as metric
 
-    params = {"region": region, "steps": steps, "fill": _value(fill), "order": order, "absolute": absolute, "relative": relative}
+    params = {"region": region, "steps": steps, "fill": options.value_of(fill), "order": order, "absolute": absolute, "relative": relative}
     asked.report(metric(asked.loaded, methods=asked.methods(), probability=probability, **asked.batch(inputs, target), **asked.common, **params))
 
 
@@ -211,9 +211,10 @@ def insertion(
     \b
     Example:  onnxplain evaluate insertion models/digits.onnx models/digits/*.png --fill blur --plot curves.png
     """
+    from .. import options
     from ..evaluate.faithfulness import insertion as metric
 
-    params = {"region": region, "steps": steps, "fill": _value(fill), "absolute": absolute, "relative": relative}
+    params = {"region": region, "steps": steps, "fill": options.value_of(fill), "absolute": absolute, "relative": relative}
     asked.report(metric(asked.loaded, methods=asked.methods(), probability=probability, **asked.batch(inputs, target), **asked.common, **params))
 
 
@@ -306,6 +307,8 @@ def search(
       onnxplain evaluate search models/digits.onnx models/digits/*.png -m random \\
           -g smoothgrad.noise_scale=0.05,0.1,0.2 -g integrated_gradients.baseline=0,0.5,1 --plot search.png
     """
+    from .. import options
+    from ..comparison import specs
     from ..evaluate.searching import search as tried
 
     grids: dict[str, dict[str, Any]] = {name: {} for name in asked.named}
@@ -314,7 +317,7 @@ def search(
         name, dot, parameter = key.partition(".")
         if not (equals and dot and values):
             raise InputError(f"--grid {text!r}: wanted METHOD.KEY=VALUE,VALUE")
-        grids.setdefault(name, {})[parameter] = _values(values)
+        grids.setdefault(name, {})[parameter] = [options.value_of(v) for v in specs.split(values)]
     found = tried(asked.loaded, methods=grids, metric=_metrics(metric, metric_param), probability=probability, **asked.batch(inputs, target), **asked.common)
     asked.report(found)
 
@@ -355,6 +358,7 @@ def boxes(
 
 def _metrics(names: str, given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """Metrics with their parameters."""
+    from .. import options
     from ..evaluate.metric import METRICS
 
     chosen: dict[str, dict[str, Any]] = {choose("metric", name.strip(), METRICS): {} for name in names.split(",") if name.strip()}
@@ -367,21 +371,5 @@ def _metrics(names: str, given: Sequence[str] | None) -> dict[str, dict[str, Any
         if not having:
             raise InputError(f"--metric-param {text!r}: none of {', '.join(chosen)} has a parameter {tail!r}")
         for name in having:
-            chosen[name][tail] = _value(value)
+            chosen[name][tail] = options.value_of(value)
     return chosen
-
-
-def _value(text: str) -> Any:
-    """JSON, or the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _values(text: str) -> list[Any]:
-    """Values with commas between them: JSON, or texts."""
-    try:
-        return json.loads(f"[{text}]")
-    except ValueError:
-        return [_value(v) for v in text.split(",")]

@@ -66,12 +66,12 @@ def explain(
     loaded = load(model, fuse=not no_fuse)
     flags: dict[str, Any] = {"layout": layout, "color": color, "size": options.size(size), "resize": resize, "short_side": short_side, "labels": labels}
     flags |= {"scale": options.numbers("--scale", scale), "mean": options.numbers("--mean", mean), "std": options.numbers("--std", std)}
-    preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess, **flags)
+    preprocessing = Preprocessing.for_model(loaded, model, preprocess, **flags)
     batch = read(inputs, loaded, preprocessing)
     names = options.methods(method)
     chosen = options.targets(target, preprocessing.labels, loaded, output)
     show_progress = options.shown(progress)
-    bound = {"output": output, "wrt": wrt or None, "providers": options.providers(provider), "batch_size": batch_size}
+    bound = options.bound(output, wrt, batch_size, provider)
     explanations = []
     data = read(fit_to, loaded, preprocessing).feeds if fit_to else None
     explainers = options.explainers(loaded, names, param, bound)

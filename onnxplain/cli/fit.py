@@ -45,7 +45,7 @@ def fit(
         raise InputError("one method learns at a time: fit once for each")
     if explainer.method.learns and not isinstance(explainer.method, (PatternAttribution, PatternNet)):
         raise InputError(f"{method} keeps what it learns to itself: use `onnxplain explain --fit`")
-    preprocessing = Preprocessing.of(next(iter(loaded.inputs.values())), model, preprocess)
+    preprocessing = Preprocessing.for_model(loaded, model, preprocess)
     explainer.fit(read(inputs, loaded, preprocessing).feeds, progress=options.shown(progress))
     patterns = explainer.patterns
     assert isinstance(patterns, Patterns)

@@ -67,7 +67,7 @@ def report(
         raise InputError(f"cannot write {out}: wanted a name that ends in .html")
     rows = specs.methods_of(method or DEFAULT_METHODS, param)
     words = None if vocabulary is None else _vocabulary(vocabulary)
-    bound = {"output": output, "wrt": wrt or None, "batch_size": batch_size, "providers": options.providers(provider)}
+    bound = options.bound(output, wrt, batch_size, provider)
     case = Case.read(model, inputs, preprocess, labels, not no_fuse, targets=target, channels=channels, bound=bound)
     shown = options.shown(progress)
     command = shlex.join(["onnxplain", *context.obj])

@@ -59,7 +59,7 @@ class Case:
 
         choose("channels", channels, CHANNELS)
         model = load(path, fuse=fuse)
-        p = Preprocessing.of(next(iter(model.inputs.values())), path, settings, labels=labels)
+        p = Preprocessing.for_model(model, path, settings, labels=labels)
         batch = read(files, model, p)
         style = {"layout": p.layout, "features": batch.features, "color": "BGR" if p.color == "BGR" else "RGB", "channels": channels}
         wanted = options.targets(targets, p.labels, model, bound.get("output"))

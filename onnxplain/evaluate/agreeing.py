@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, choose
 from ..explanation import Explanation
-from ..methods.perturbation import spatial_axes
+from ..methods.places import spatial_axes
 from .faithfulness import pearson
 from .result import Result, rows_of
 

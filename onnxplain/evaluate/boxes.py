@@ -75,7 +75,7 @@ class Boxes:
             self.preprocessing = preprocessing
         else:
             path = Path(model) if isinstance(model, (str, os.PathLike)) else None
-            self.preprocessing = Preprocessing.of(next(iter(self.study.model.inputs.values())), path, **(preprocessing or {}))
+            self.preprocessing = Preprocessing.for_model(self.study.model, path, **(preprocessing or {}))
 
     def evaluate(self, metrics: Any = "box_ratio", *, store: Any = None, progress: bool = False) -> Result:
         """How much of each image's attribution lies in its boxes, class by class (Alber 2019, section 3.4 and table 1).

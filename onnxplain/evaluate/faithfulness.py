@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from scipy.integrate import trapezoid
 
-from ..checks import numbers
+from ..checks import count_fits, not_negative, numbers
 from ..errors import InputError
 from ..tensors import Tensors
 from .case import Case, Units, extent
-from .metric import Curve, metric, not_negative, positive
+from .metric import Curve, metric
 
 # ---- pixel flipping ----
 
 
 def flipped(case: Case, *, most_relevant_first: bool, region: Any, steps: int, fill: Any, absolute: bool, relative: bool) -> Curve:
     """The score while more and more units are replaced, in the order of their relevance; the area is the mean over the fraction replaced."""
-    positive(steps, "steps")
+    count_fits(steps, "steps")
     units = Units.of(case, region)
     relevance = units.sums(case.relevance)
     relevance = np.abs(relevance) if absolute else relevance
@@ -101,10 +101,10 @@ def sensitivity_n(case: Case, *, sizes: Any = 8, subsets: int = 50, region: Any 
     region, fill
         As for deletion.
     """
-    positive(subsets, "subsets")
+    count_fits(subsets, "subsets")
     units = Units.of(case, region)
     if isinstance(sizes, (int, np.integer)):
-        positive(sizes, "sizes")
+        count_fits(sizes, "sizes")
         at = np.unique(np.geomspace(1, max(1, 0.8 * units.count), sizes).round().astype(int))
     else:
         at = numbers(sizes, "sizes", "integers")
@@ -149,7 +149,7 @@ def infidelity(
         Multiply Φ by the number that fits best, so that its unit does not matter.
     """
     if perturbation == "noise":
-        positive(samples, "samples")
+        count_fits(samples, "samples")
         not_negative(scale, "scale")
         sigma = {n: scale * extent(x, n) for n, x in case.x.items()}
         points = lambda steps: Tensors({n: x - sigma[n] * np.stack([case.drawn(x.shape[1:], k, salt=n) for k in steps]) for n, x in case.x.items()})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checks import not_negative
 from ..errors import InputError
 from .case import Case
-from .metric import metric, not_negative
+from .metric import metric
 
 
 @metric("box_ratio", better="higher")

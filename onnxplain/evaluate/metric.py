@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import is_real
 from ..errors import InputError, choose
 
 if TYPE_CHECKING:
@@ -91,15 +90,3 @@ class Metric:
 def metric(name: str, better: str | None) -> Callable[[Callable[..., Any]], Metric]:
     """Enter a formula into the table."""
     return lambda formula: Metric(name, better, formula)
-
-
-def positive(value: Any, what: str) -> None:
-    """Refuse a parameter that is no positive integer."""
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{what} must be a positive integer, got {value!r}")
-
-
-def not_negative(value: Any, what: str) -> None:
-    """Refuse a parameter that is no number, or less than 0."""
-    if not is_real(value) or not value >= 0:
-        raise InputError(f"{what} must be a number, not negative, got {value!r}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checks import count_fits, not_negative
 from ..tensors import Tensors
 from .case import Case, extent
-from .metric import metric, not_negative, positive
+from .metric import metric
 
 
 @metric("max_sensitivity", better="lower")
@@ -23,7 +24,7 @@ def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> n
     samples : int, default 10
         Draws of y.
     """
-    positive(samples, "samples")
+    count_fits(samples, "samples")
     not_negative(radius, "radius")
     size = np.linalg.norm(case.flat(case.a), axis=1)
     worst = np.zeros(len(size))

@@ -5,7 +5,7 @@ conditions then see ordinary nodes. What a formula cannot say is left as it is, 
 """
 
 from . import blocked, fused, ml, quantized, transformer  # noqa: F401  (they fill FORMULAS)
-from .registry import FORMULAS, WHY
+from .registry import FORMULAS, MICROSOFT, WHY
 from .writer import Writer, is_foreign, move_early
 
-__all__ = ["FORMULAS", "WHY", "Writer", "is_foreign", "move_early"]
+__all__ = ["FORMULAS", "MICROSOFT", "WHY", "Writer", "is_foreign", "move_early"]

@@ -28,6 +28,7 @@ def unless(condition: Any, why: str) -> None:
         raise UnsaidError(why)
 
 
+MICROSOFT = "com.microsoft"
 NCHWC = "com.microsoft.nchwc"
 """The domain of the operators that ONNX Runtime makes for its blocked layout."""
 
@@ -49,6 +50,6 @@ def _decorator(domain: str) -> Callable:
     return decorate
 
 
-microsoft = _decorator("com.microsoft")
+microsoft = _decorator(MICROSOFT)
 blocked = _decorator(NCHWC)
 ml = _decorator("ai.onnx.ml")

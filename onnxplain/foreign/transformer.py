@@ -82,7 +82,7 @@ def Attention(
     q, k, v = (heads(part, num_heads) for part in op.Split(projected, sizes, axis=2, outputs=3))
     if past is not None:
         k, v = (op.Concat(op.Gather(past, np.int64(i)), new, axis=2) for i, new in enumerate((k, v)))
-    y = _attend(q, k, v, num_heads, mask, attention_bias, unidirectional, mask_filter_value, scale)[0]
+    y = _attend(q, k, v, mask, attention_bias, unidirectional, mask_filter_value, scale)[0]
     return y, op.Concat(op.Unsqueeze(k, [0]), op.Unsqueeze(v, [0]), axis=0) if len({*sizes}) == 1 else None
 
 
@@ -117,7 +117,7 @@ def MultiHeadAttention(
     q, k, v = (part if part.rank == 4 else heads(part, num_heads) for part in (q, k, v))
     if past_key is not None:
         k, v = op.Concat(past_key, k, axis=2), op.Concat(past_value, v, axis=2)
-    y, scores = _attend(q, k, v, num_heads, mask, attention_bias, unidirectional, mask_filter_value, scale)
+    y, scores = _attend(q, k, v, mask, attention_bias, unidirectional, mask_filter_value, scale)
     return y, k, v, scores
 
 
@@ -208,7 +208,7 @@ def merged(x: Var) -> Var:
     return op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), [0, 0, -1])
 
 
-def _attend(q: Var, k: Var, v: Var, n: int, mask: Var | None, bias: Var | None, causal: int, hidden: float, scale: float) -> tuple[Var, Var]:
+def _attend(q: Var, k: Var, v: Var, mask: Var | None, bias: Var | None, causal: int, hidden: float, scale: float) -> tuple[Var, Var]:
     """softmax(scale · q kᵀ + bias + mask) v with its heads merged, and what the softmax is taken of."""
     scores = _scale(q, scale) * (q @ mT(k))
     if bias is not None:

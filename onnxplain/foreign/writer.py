@@ -13,7 +13,7 @@ from onnx import helper
 
 from ..errors import InvalidModelError, UnsupportedModelError, one_line
 from ..tape import Tape, Type, output_types
-from .registry import FORMULAS, WHY, Result, UnsaidError
+from .registry import FORMULAS, MICROSOFT, WHY, Result, UnsaidError
 
 EARLY = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 1 << 30}
 """What ONNX Runtime calls operators of ai.onnx before ONNX has them: the opset from which they are, if any."""
@@ -28,7 +28,7 @@ def move_early(nodes: Iterable[onnx.NodeProto], version: int) -> bool:
     """Give operators that ONNX's `version` lacks the domain of those who wrote them; whether there were any."""
     found = [n for n in nodes if n.domain == "" and version < EARLY.get(n.op_type, 0)]
     for n in found:
-        n.domain = "com.microsoft"
+        n.domain = MICROSOFT
     return bool(found)
 
 

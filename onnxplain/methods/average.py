@@ -11,8 +11,7 @@ import numpy as np
 
 from ..checks import kind_fits, require
 from ..graph import Graph
-from ..ops.shapes import cast
-from ..ops.shapes import typed as shaped
+from ..ops.shapes import cast, typed
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
@@ -77,7 +76,7 @@ class Average(Method):
 
     def drawn(self, f: Point) -> dict[str, Var]:
         """The numbers of all steps, for a saved explainer; the default takes those that need no sample."""
-        return typed(self.draws(f.question, {}, range(self.points), range(1)), f)
+        return constants(self.draws(f.question, {}, range(self.points), range(1)), f)
 
     @property
     def origin(self) -> dict[str, np.ndarray]:
@@ -110,7 +109,7 @@ class Average(Method):
 
     def explanation(self, f: Point) -> Tensors:
         whole = self._whole(f)
-        return whole if self.attributed is not None else whole.map(shaped, f.x)  # a map of a layer's places has its own shape
+        return whole if self.attributed is not None else whole.map(typed, f.x)  # a map of a layer's places has its own shape
 
     def _whole(self, f: Point) -> Tensors:
         """All points at once."""
@@ -136,7 +135,7 @@ def draw_type(question: Question, name: str) -> np.dtype:
     return dtypes.pop() if len(dtypes) == 1 else max(*dtypes, np.dtype(np.float32), key=lambda d: d.itemsize)
 
 
-def typed(draws: Mapping[str, np.ndarray], f: Point) -> dict[str, Var]:
+def constants(draws: Mapping[str, np.ndarray], f: Point) -> dict[str, Var]:
     """Numbers as constants."""
     return {k: f.tape.constant(np.asarray(v, draw_type(f.question, k))) for k, v in draws.items()}
 

@@ -121,11 +121,6 @@ class Method:
         """All that decides its answers: the parameters, with what they name in place of its name."""
         return self.params
 
-    @classmethod
-    def summary(cls) -> str:
-        """One line for lists."""
-        return (cls.__doc__ or "").strip().splitlines()[0]
-
 
 def method(name: str, params: Mapping[str, Any]) -> Method:
     """The method called `name` with its parameters checked."""

@@ -75,7 +75,7 @@ class Conductance(_OnTheWay, name="conductance"):
 
     @property
     def origin(self) -> dict[str, np.ndarray]:
-        return {"alpha": np.zeros(1), "next": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
+        return {"alpha": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
 
     def statistics(self, f: Point, draw: Mapping[str, Var]) -> tuple[Tensors, ...]:
         at, apart = f.moved(self.point(f, draw))

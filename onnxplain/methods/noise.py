@@ -13,7 +13,7 @@ from ..checks import count_fits, draws_for, draws_given, not_negative, require, 
 from ..question import Question
 from ..tape import Var, op
 from ..tensors import Tensors
-from .average import Average, typed
+from .average import Average, constants
 from .base import count_rows, own_rows
 from .point import Point
 
@@ -61,7 +61,7 @@ class _Noise(Average):
 
     def drawn(self, f: Point) -> dict[str, Var]:
         if self.noise is not None:
-            return typed({f"noise:{n}": draws_for(self.noise, n, "noise", x.shape) for n, x in f.x.items()}, f)
+            return constants({f"noise:{n}": draws_for(self.noise, n, "noise", x.shape) for n, x in f.x.items()}, f)
         # A saved explainer draws afresh: its batch is not known yet.
         drawn = {}
         for i, (n, x) in enumerate(f.x.items()):

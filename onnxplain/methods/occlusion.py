@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checks import array_for, is_list, is_whole, one_of, require, told
 from ..tensors import Tensors
-from .perturbation import Perturbation, baseline_of, placed
+from .perturbation import Perturbation, baseline_of
+from .places import placed
 
 if TYPE_CHECKING:
     from ..probe import Probe

@@ -14,7 +14,7 @@ from ..ops.shapes import expand_like
 from ..question import Question
 from ..tape import Type, Var, op
 from ..tensors import Tensors
-from .average import Average, for_all, per_sample, per_step, typed
+from .average import Average, constants, for_all, per_sample, per_step
 from .base import count_rows, method, own_rows
 from .point import Point
 
@@ -51,7 +51,7 @@ class Path(Average):
         return {k: v[steps.start : steps.stop] for k, v in self.numbers.items()} | baseline_rows(question, self.baseline, samples)
 
     def drawn(self, f: Point) -> dict[str, Var]:
-        return typed(self.numbers, f)
+        return constants(self.numbers, f)
 
     def rows(self, question: Question) -> Mapping[str, int]:
         return count_rows(question, own_baselines(question, self.baseline), "baseline")
@@ -96,7 +96,7 @@ class IntegratedGradients(Quadrature, name="integrated_gradients"):
 
     @property
     def origin(self) -> dict[str, np.ndarray]:
-        return {"alpha": np.zeros(1), "weight": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
+        return {"alpha": np.zeros(1)} if self.wrapped == method("gradient", {}) else {}
 
     def term(self, f: Point, a: Tensors, draw: Mapping[str, Var]) -> Tensors:
         return f.x.map(lambda x: per_step(draw["weight"], x)) * (f.x - start(f, self.baseline, draw)) * a
@@ -208,7 +208,7 @@ class ExpectedGradients(Average, name="expected_gradients"):
 
     def drawn(self, f: Point) -> dict[str, Var]:
         n = np.asarray(self.alphas).shape[1] if self.alphas is not None and np.ndim(self.alphas) == 2 else 1
-        return typed(self.draws(f.question, {}, range(self.points), range(n)), f)
+        return constants(self.draws(f.question, {}, range(self.points), range(n)), f)
 
     def _baseline(self, f: Point, draw: Mapping[str, Var]) -> Tensors:
         return Tensors({n: for_all(draw[f"baseline:{n}"], f.question.axis(n)) for n in f.x})

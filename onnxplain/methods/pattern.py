@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from ..backward import gradient
 from ..checks import one_of, require
 from ..errors import InputError, one_line
-from ..files import replacing
+from ..files import npz_path, replacing
 from ..ops.shapes import cast
 from ..question import Question
 from ..rules import pattern as rules
@@ -32,8 +31,7 @@ class Patterns(dict[str, np.ndarray]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an .npz file, whole or not at all; the same patterns always make the same file."""
-        path = Path(path)
-        with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with replacing(npz_path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, array in self.items():
                 entry = zipfile.ZipInfo(f"{name}.npy")
                 entry.compress_type = zipfile.ZIP_DEFLATED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,24 +89,6 @@ def _squashed(graph: Graph, name: str) -> Node | None:
 # ---- what stands in the place of what is taken away ----
 
 
-def spatial_axes(x: np.ndarray, axis: int | None, inside: bool = False) -> list[int]:
-    """The axes of a sample that positions lie along, all but its channels.
-
-    Of three axes or more the channels are the last one if it looks like colours and the others do not, else the first; of two axes the
-    shorter one, none where they are alike. Two axes of a tensor `inside` the model are places, such as tokens, and their channels.
-    """
-    own = [a for a in range(x.ndim) if a != axis]
-    extents = [x.shape[a] for a in own]
-    if len(own) == 2 and inside:
-        return own[:1]
-    if len(own) < 2 or (len(own) == 2 and extents[0] == extents[1]):
-        return own
-    if len(own) == 2:
-        return [own[int(np.argmax(extents))]]
-    colours = extents[-1] in (1, 3, 4) and extents[-1] < min(extents[:-1])
-    return own[:-1] if colours else own[1:]
-
-
 def _blurred(x: np.ndarray, axes: list[int]) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
@@ -154,18 +136,12 @@ def fitting(f: Probe, name: str, array: np.ndarray, what: str) -> np.ndarray:
     return array.reshape([1] * (x.ndim - array.ndim) + list(array.shape))
 
 
-def placed(values: np.ndarray, shape: Sequence[int], axis: int | None, axes: Container[int]) -> np.ndarray:
-    """Values [N, …] along some axes of a sample as an array of the tensor's shape, the same along the others."""
-    values = values.reshape(-1, *(d if a in axes else 1 for a, d in enumerate(shape) if a != axis))
-    return np.broadcast_to(values[0] if axis is None else np.moveaxis(values, 0, axis), shape)
-
-
 # ---- when to stop ----
 
 
-def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float | None) -> bool:
+def settled(mean: np.ndarray, variance: np.ndarray, count: int, tolerance: float) -> bool:
     """Whether 95 % confidence intervals of means over `count` draws, [N, …], are narrower than `tolerance` times each sample's range."""
-    if tolerance is None or count < 30:  # too few for a normal distribution
+    if count < 30:  # too few for a normal distribution
         return False
     mean, variance = mean.reshape(len(mean), -1), variance.reshape(len(mean), -1)
     half = 1.96 * np.sqrt(np.maximum(variance, 0) / count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any
@@ -209,3 +209,30 @@ def reading(old: int, new: int, how: str) -> np.ndarray:
         return np.eye(old)[np.arange(new) * old // new]
     at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old)))
+
+
+# ---- places of a sample ----
+
+
+def spatial_axes(x: np.ndarray, axis: int | None, inside: bool = False) -> list[int]:
+    """The axes of a sample that positions lie along, all but its channels.
+
+    Of three axes or more the channels are the last one if it looks like colours and the others do not, else the first; of two axes the
+    shorter one, none where they are alike. Two axes of a tensor `inside` the model are places, such as tokens, and their channels.
+    """
+    own = [a for a in range(x.ndim) if a != axis]
+    extents = [x.shape[a] for a in own]
+    if len(own) == 2 and inside:
+        return own[:1]
+    if len(own) < 2 or (len(own) == 2 and extents[0] == extents[1]):
+        return own
+    if len(own) == 2:
+        return [own[int(np.argmax(extents))]]
+    colours = extents[-1] in (1, 3, 4) and extents[-1] < min(extents[:-1])
+    return own[:-1] if colours else own[1:]
+
+
+def placed(values: np.ndarray, shape: Sequence[int], axis: int | None, axes: Container[int]) -> np.ndarray:
+    """Values [N, …] along some axes of a sample as an array of the tensor's shape, the same along the others."""
+    values = values.reshape(-1, *(d if a in axes else 1 for a, d in enumerate(shape) if a != axis))
+    return np.broadcast_to(values[0] if axis is None else np.moveaxis(values, 0, axis), shape)

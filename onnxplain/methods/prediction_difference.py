@@ -14,7 +14,8 @@ from ..tensors import Tensors
 from .base import Method
 from .occlusion import Windows
 from .patches import Blocks, Patches
-from .perturbation import Perturbation, spatial_axes
+from .perturbation import Perturbation
+from .places import spatial_axes
 
 if TYPE_CHECKING:
     from ..probe import Probe

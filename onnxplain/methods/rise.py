@@ -11,8 +11,8 @@ import numpy as np
 
 from ..checks import array_for, count_fits, is_list, is_real, positive_if_given, require, seed_fits
 from ..tensors import Tensors
-from .perturbation import Perturbation, baseline_of, placed, settled
-from .places import reading
+from .perturbation import Perturbation, baseline_of, settled
+from .places import placed, reading
 
 if TYPE_CHECKING:
     from ..probe import Probe

@@ -207,7 +207,8 @@ def report(records: Iterable[Record]) -> None:
     if chapter:
         parts.append(protocol(chapter))
     if cuda:
-        parts.append(f"## On a GPU\n\n{described(cuda)} No framework rounds to TF32; the batch comes from the host and what is found goes back there.")
+        said = "No framework rounds to TF32; the batch comes from the host and what is found goes back there."
+        parts.append(f"## Beside other libraries, on a GPU\n\n{described(cuda)} {said}")
         for network in dict.fromkeys(r["network"] for r in cuda):
             parts += [f"### {network}, GPU", *tables([r for r in cuda if r["network"] == network])]
     page, start, end = DOCS / "speed.md", "<!-- measured: peers -->\n", "<!-- end: peers -->"

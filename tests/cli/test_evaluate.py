@@ -140,7 +140,7 @@ def test_boxes(run, tmp_path):
         (["search", MODEL, DIGITS[0], "-p", "samples=3", "-m", "smoothgrad"], "No such option"),
         (["boxes", MODEL, ".", "boxes.csv"], "no such file: boxes.csv"),
         (["boxes", MODEL, ".", "boxes.csv", "--count", "0"], "--count must be an integer of at least 1, got 0"),
-        (["deletion", MODEL, DIGITS[0], "-m", "random", "--steps", "0", "-o", "z.csv"], "steps must be a positive integer, got 0"),
+        (["deletion", MODEL, DIGITS[0], "-m", "random", "--steps", "0", "-o", "z.csv"], "steps must be an integer of at least 1, got 0"),
         (["measure", MODEL, DIGITS[0], "-m", "random", "--metric", "pointing_game", "-o", "z.csv"], "metrics of localisation need inside="),
         (["agreement", MODEL, DIGITS[0], "-o", "r.parquet"], "agreement goes to a .csv file"),
         (["evaluate"], "No such command"),

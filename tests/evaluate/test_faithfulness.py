@@ -204,7 +204,7 @@ def test_completeness():
     ("metric", "params", "message"),
     [
         ("deletion", {"order": "best"}, "order must be 'most' or 'least'"),
-        ("deletion", {"steps": 0}, "steps must be a positive integer"),
+        ("deletion", {"steps": 0}, "steps must be an integer of at least 1"),
         ("deletion", {"region": 0}, "region must be a positive integer"),
         ("deletion", {"region": np.zeros((3, 3), int)}, "wanted integer labels"),
         ("deletion", {"fill": "blurr"}, "did you mean 'blur'"),
@@ -212,8 +212,8 @@ def test_completeness():
         ("sensitivity_n", {"sizes": [7]}, "from 1 to the 6 units"),
         ("sensitivity_n", {"sizes": [[1], [1, 2]]}, "sizes must be integers"),
         ("infidelity", {"perturbation": "shake"}, "perturbation must be"),
-        ("infidelity", {"scale": "a"}, "scale must be a number"),
-        ("max_sensitivity", {"radius": -1}, "radius must be a number, not negative"),
+        ("infidelity", {"scale": "a"}, "scale must be a finite number"),
+        ("max_sensitivity", {"radius": -1}, "radius must be a finite number, not negative"),
         ("deletion", {"seed": -1}, "seed must be"),
     ],
 )

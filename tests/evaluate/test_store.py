@@ -204,7 +204,7 @@ def test_another_process_goes_on(files, tmp_path):
 
 
 def test_a_run_that_fails_leaves_no_file(tmp_path):
-    with pytest.raises(onnxplain.InputError, match="steps must be a positive integer"):
+    with pytest.raises(onnxplain.InputError, match="steps must be an integer of at least 1"):
         evaluate.deletion(LINEAR, X, "gradient", steps=0, store=tmp_path / "r.csv")
     assert not list(tmp_path.iterdir())
 

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 import onnxplain
 from onnxplain import Explainer, InputError
-from onnxplain.methods.perturbation import baseline_of, settled, spatial_axes
+from onnxplain.methods.perturbation import baseline_of, settled
+from onnxplain.methods.places import spatial_axes
 
 
 def softmax(y):

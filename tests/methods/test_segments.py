@@ -8,7 +8,7 @@ from helpers import cnn, draw, mlp, parse, time_major, tokens, two_inputs
 
 import onnxplain
 from onnxplain import Explainer, InputError
-from onnxplain.methods.perturbation import spatial_axes
+from onnxplain.methods.places import spatial_axes
 from onnxplain.methods.segments import SEGMENTATIONS, Game
 
 
