@@ -89,7 +89,7 @@ def broadcasts(shape: Sequence[int], to: Sequence[Any]) -> bool:
 def array_for(value: Any, name: str, what: str) -> Any:
     """A parameter that is one number or array for all tensors, or a dict by tensor."""
     if isinstance(value, Mapping):
-        require(name in value, f"{what} has no entry for {name!r}, only for {', '.join(map(repr, value))}")
+        require(name in value, f"{what} has no entry for {name!r}, only for {', '.join(map(repr, value)) or 'none'}")
         return value[name]
     return value
 

@@ -356,7 +356,10 @@ def _expand_once(model: onnx.ModelProto) -> onnx.ModelProto:
         remedy = f"Remedy: export with opset {OPSET} or lower."
         raise UnsupportedModelError(f"opset {OPSET} cannot say what these operators of opset {version.get('', OPSET)} do: {'; '.join(stuck)}. {remedy}")
     model.opset_import.append(helper.make_opsetid(_HOME, 1))
-    for g in graphs_of(model.graph):  # the inliner knows the types of inputs and of what is declared, not those of initializers
+    for g in graphs_of(model.graph):  # the inliner knows the types of what is declared alone
+        declared = {v.name for v in (*g.input, *g.value_info, *g.output)}
+        told = dict.fromkeys(o for n in g.node for o in n.output if o in types and o not in declared)
+        g.value_info.extend(onnx.ValueInfoProto(name=o, type=types[o]) for o in told)
         g.value_info.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in g.initializer)
     model = _edge("write newer operators as older ones", lambda: onnx.inliner.inline_local_functions(model, convert_version=True))
     _set_version(model, version.get("", OPSET))

@@ -62,6 +62,10 @@ class Flow:
         """The nodes on the way that have no entry in `onnxplain.ops`."""
         return [n for n in self.nodes if n.operator is None]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what was computed once: its keys may be conditions, which are functions."""
+        return self.__dict__ | {"_memo": {}}
+
     def memo(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """A value computed once for this flow."""
         if key not in self._memo:

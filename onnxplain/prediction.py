@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ def label(index: int, labels: Sequence[str] | None, classes: int) -> str:
     if labels is not None and len(labels) == classes:
         return labels[index]
     return "output" if classes == 1 else f"class {index}"
+
+
+def first_name(label: str) -> str:
+    """The first of a class's several names; indices, which have commas too, stay together."""
+    return label if re.fullmatch(r"(\d+|all)(, (\d+|all))*", label) else label.split(",")[0]
 
 
 def explained(explanation: Explanation, sample: int, labels: Sequence[str] | None = None, *, output: str | None = None) -> str:

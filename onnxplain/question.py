@@ -11,6 +11,7 @@ from .checks import require, told
 from .errors import InputError, UnsupportedModelError, choose
 from .flow import Flow
 from .graph import Graph
+from .mixing import mixes
 from .model import Model
 from .tape import Dim, Type
 
@@ -89,10 +90,14 @@ class Question:
 
     @cached_property
     def batch(self) -> Dim:
-        """What the batch axis is called: the first symbol of the score that an input shares; else the extent of axis 0, if an input shares that."""
+        """What the batch axis is called: the first symbol of the score that an input shares, if there is one along which samples do not meet;
+
+        without symbols the extent of axis 0, if an input shares that.
+        """
         inputs, score = self.graph.inputs.values(), self.score.shape or ()
         symbols = {d for t in inputs for d in t.shape or () if isinstance(d, str)}
-        shared = next((d for d in score if d in symbols), None)
+        common = [d for d in dict.fromkeys(score) if d in symbols]
+        shared = next((d for d in common if len(common) > 1 and not mixes(self.graph, d)), next(iter(common), None))
         if shared is not None or not score:
             return shared
         leads = [t.shape[0] for t in inputs if t.shape]
@@ -130,10 +135,15 @@ class Question:
         """The attributed tensors that all samples share: their attribution is one for the whole batch."""
         return [n for n in self.wrt if self.axis(n) is None]
 
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether the model lets the samples meet, so that a part of the batch would be answered otherwise than the whole."""
+        return isinstance(self.batch, str) and mixes(self.graph, self.batch)
+
     @property
     def folds(self) -> bool:
         """Whether several points fit into one run, side by side on the batch axis."""
-        return self.fixed is None and not self.shared
+        return self.fixed is None and not self.shared and not self.mixed
 
     @cached_property
     def fixed(self) -> int | None:

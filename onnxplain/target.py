@@ -46,6 +46,11 @@ def parse(target: Any, shape: Sequence[int], axis: int | None) -> np.ndarray:
     return coordinates[:, 0] if len(sizes) == 1 else coordinates
 
 
+def again(target: np.ndarray) -> Any:
+    """A resolved target as a caller gives it: sums over an axis as None."""
+    return [tuple(None if i == SUM else int(i) for i in row) for row in target] if target.ndim == 2 and target.dtype.kind == "i" else target
+
+
 def _regular(value: Any) -> bool:
     try:
         return np.asarray(value).dtype.kind in "iufb"
@@ -76,7 +81,7 @@ def _rows(target: Any, n: int, rank: int, sizes: list[int]) -> list[list[int]]:
             rest = iter(_rows(given, len(given), rank, sizes) if (given := [t for t in target if t is not None]) else [])
             return [[ARGMAX] * rank if t is None else next(rest) for t in target]
         rows = [[t] if not isinstance(t, (list, tuple)) else list(t) for t in target]
-        if rank != 1 and all(len(r) == 1 for r in rows):
+        if rank != 1 and all(len(r) == 1 for r in rows) and sum(d != 1 for d in sizes) < 2:
             return [_rows(r[0], 1, rank, sizes)[0] for r in rows]
         if all(len(r) == rank for r in rows) and all(t is None or _is_index(t) for r in rows for t in r):
             return [[_index(t) for t in r] for r in rows]

@@ -240,6 +240,20 @@ def test_new_operators_may_read_initializers():
     np.testing.assert_array_equal(run(converted(model), {"x": x})[0], np.cumprod(x, 1))
 
 
+@pytest.mark.parametrize(
+    ("body", "opset", "expected"),
+    [
+        ("y = RMSNormalization (x, scale)\n z = Relu (y)", 23, lambda x: np.maximum(x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-5), 0)),
+        ("y = CumProd (x, axis)\n z = Neg (y)", 26, lambda x: -np.cumprod(x, 1)),
+    ],
+)
+def test_newer_operators_in_the_middle_need_no_declared_types(body, opset, expected):
+    head = "g (float[N, 4] x, bool c) => (float[N, 4] z) <int64 axis = {1}, float[4] scale = {1, 1, 1, 1}>"
+    x = np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)
+    got = run(converted(parsed(f"{head} {{ {body} }}", opset)), {"x": x, "c": np.array(True)})[0]
+    np.testing.assert_allclose(got, expected(x), rtol=1e-5)
+
+
 def test_new_operators_inside_subgraphs_are_expanded():
     model = parsed(
         """g (float[N, 4] x, bool c) => (float[N, 4] y) {

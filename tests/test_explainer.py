@@ -255,7 +255,8 @@ def test_what_the_batch_shares_is_not_split():
 
 def test_pickled_before_and_after_its_first_use():
     known = mlp()
-    for made in (onnxplain.Explainer(known.model, "gradient"), onnxplain.Explainers(known.model, ["gradient", "saliency"])):
+    tables = [onnxplain.Explainer(known.model, m, **p) for m, p in (("lrp", {}), ("deep_taylor", {}), ("integrated_gradients", {"inner": "lrp", "steps": 3}))]
+    for made in (onnxplain.Explainer(known.model, "gradient"), onnxplain.Explainers(known.model, ["gradient", "saliency"]), *tables):
         first = made.explain(known.x, target=1)
         again = pickle.loads(pickle.dumps(made)).explain(known.x, target=1)
         pairs = [(first[k], again[k]) for k in first] if isinstance(first, dict) else [(first, again)]
@@ -275,6 +276,17 @@ def test_a_pool_whose_last_window_is_cut_off(extent):
     got = onnxplain.explain(model, x, "gradient", target=(1, 0, 0)).attribution
     np.testing.assert_allclose(got[:, 1], won[:, 1], rtol=1e-6)
     assert onnxplain.explain(model, x, "deeplift", target=(1, 0, 0)).attribution.any()
+
+
+def test_a_pool_whose_last_window_is_dropped_before_the_output():
+    """Inference of that time counts the window, in the declared output too."""
+    model = parse(
+        "g (float[1,1,7,6] x) => (float[1,12] y) { p = AveragePool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>(x)\n y = Flatten(p) }"
+    )
+    got = onnxplain.explain(model, draw(1, 1, 7, 6), "gradient", target=4)
+    assert got.output["y"].shape == (1, 9)
+    np.testing.assert_allclose(got.attribution[0, 0, 2:4, 2:4], 0.25)
+    np.testing.assert_allclose(got.attribution.sum(), 1)
 
 
 @pytest.mark.parametrize(

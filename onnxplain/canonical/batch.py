@@ -7,6 +7,7 @@ from itertools import count
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from ..ops import OPS
 from .registry import attribute, constant, is_op, new_constant, rewrite
@@ -16,6 +17,38 @@ SYMBOL = "batch"
 
 class _Bound(Exception):  # noqa: N818  (not an error: the model keeps its batch size)
     """A node mixes samples, or nothing here says that it does not."""
+
+
+@rewrite
+def joined_batches(model: ir.Model, keep: Collection[str], log: list[str]) -> None:
+    """First axes of inputs that have different names are one batch where they meet: exporters such as tf2onnx name each anew."""
+    while (met := _meeting(model)) is not None:
+        one, other = met
+        given = {_symbol(d) for v in model.graph.inputs if v.shape is not None for d in v.shape}
+        for value in (*model.graph.inputs, *(o for n in model.graph.all_nodes() for o in n.outputs)):
+            if value.shape is not None:  # other names were made up where the two met
+                value.shape = ir.Shape([d if isinstance(d, int) else one if (s := _symbol(d)) == other else s if s in given else None for d in value.shape])
+        ShapeInferencePass()(model)
+        log.append(f"joined_batches: the batch {other} is the batch {one}")
+
+
+def _meeting(model: ir.Model) -> tuple[str, str] | None:
+    """The names of two inputs' first axes that lie on one axis of a node."""
+    leads = list(dict.fromkeys(s for v in model.graph.inputs if v.shape is not None and len(v.shape) and (s := _symbol(v.shape[0]))))
+    for node in model.graph if len(leads) > 1 else ():
+        if is_op(node, *ELEMENTWISE, "MatMul", "Concat") and all(v is not None and v.shape is not None for v in node.inputs):
+            rank = max(len(v.shape) for v in node.inputs)
+            alone = {rank - 1, rank - 2} if is_op(node, "MatMul") else {attribute(node, "axis", 0) % rank} if is_op(node, "Concat") else set()
+            for axis in set(range(rank)) - alone:
+                found = {_symbol(v.shape[axis - rank]) for v in node.inputs if len(v.shape) >= rank - axis} & {*leads}
+                if len(found) > 1:
+                    one, other, *_ = sorted(found, key=leads.index)
+                    return one, other
+    return None
+
+
+def _symbol(d: int | ir.SymbolicDim) -> str | None:
+    return None if isinstance(d, int) else d.value
 
 
 @rewrite

@@ -11,8 +11,8 @@ from onnx_ir import convenience
 Rewrite = Callable[[ir.Model, Collection[str], list[str]], None]
 REWRITES: dict[str, Rewrite] = {}
 ORDER = (
-    *("constants", "fold_constants", "sequences", "symbolic_batch", "activations", "layer_norm", "group_norm", "guarded_softmax", "sink_transposes"),
-    *("matmul_add", "bias_add", "batch_norm", "fuse_batch_norm", "split_batch_norm"),
+    *("constants", "fold_constants", "sequences", "joined_batches", "symbolic_batch", "activations", "layer_norm", "group_norm"),
+    *("guarded_softmax", "sink_transposes", "matmul_add", "bias_add", "batch_norm", "fuse_batch_norm", "split_batch_norm"),
 )
 
 

@@ -62,6 +62,8 @@ def count_windows(model: ir.Model) -> None:
                     for output in later.outputs:
                         if not output.is_graph_output():
                             output.shape = None
+                        elif output.shape is not None:
+                            output.shape = ir.Shape([None] * len(output.shape))
             ShapeInferencePass()(model)
 
 

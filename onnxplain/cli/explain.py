@@ -140,5 +140,6 @@ def _completeness(e: Any) -> str:
     off, parts = float(abs(e.delta[worst])), [a for a in e.attributions.values() if a.ndim and len(a) == n]
     promised = abs(float(sum(a[worst].sum(dtype=float) for a in parts) - e.delta[worst]))
     if len(parts) == len(e.attributions) and off > promised / 10:
-        return f"{e.method}: attributions do not add up: {off:.2g} are missing or too much, where the score's difference is {promised:.2g}"
+        than = f"where the score's difference is {promised:.2g}" if promised > 1e-5 * off else "far more than the score's difference"
+        return f"{e.method}: attributions do not add up: {off:.2g} are missing or too much, {than}"
     return f"{e.method}: attributions add up to the score's difference within {off:.2g}"

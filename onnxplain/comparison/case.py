@@ -18,9 +18,10 @@ from ..explanation import Explanation
 from ..feeds import batch_of, feeds_of
 from ..inputs import read
 from ..model import load
-from ..prediction import answers, explained, scores
+from ..prediction import answers, explained, first_name, scores
 from ..preprocess import Preprocessing
 from ..several import Explainers
+from ..target import again
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Case:
     def scored(self, e: Explanation) -> np.ndarray | None:
         """The explained scores [N]; they may lie inside the model, before its Softmax."""
         fits = self.asker.question.fixed in (None, len(e.target))
-        return self.asker.probe(self.x, e.target).score if fits else None
+        return self.asker.probe(self.x, again(e.target)).score if fits else None
 
     @cached_property
     def asker(self) -> Explainer:
@@ -148,4 +149,4 @@ def class_of(e: Explanation, sample: int) -> int | None:
 
 def short(label: str) -> str:
     """The first of several names, in lines that fit under a picture."""
-    return fill(options.SYNSET.sub("", label).split(",")[0], 20)
+    return fill(first_name(options.SYNSET.sub("", label)), 20)

@@ -33,6 +33,10 @@ class Method:
             cls.name = name
             METHODS[name] = cls
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The parameters: what was made of them, such as a table of rules, is made anew where they arrive."""
+        return self.params
+
     def explanation(self, f: Point) -> Tensors:
         """The attribution, written on the tape of `f`."""
         raise NotImplementedError

@@ -126,15 +126,16 @@ def baseline_rows(question: Question, baseline: Any, samples: Sequence[int]) -> 
 
 
 def start(f: Point, baseline: Any, draw: Mapping[str, Var] | None = None) -> Tensors:
-    """The baseline of each attributed tensor: for one inside the model its value at the inputs' baseline, unless it is named.
+    """The baseline of each attributed tensor: for one inside the model its value at the inputs' baseline, unless it is named or none of them decides it.
 
     One that differs from sample to sample comes in `draw`, with an axis for the steps in front.
     """
     rows = {k.removeprefix("baseline:"): v for k, v in (draw or {}).items() if k.startswith("baseline:")}
     given = baseline if isinstance(baseline, Mapping) else {}
     inputs = _moved_inputs(f.question, baseline)
-    inside = [n for n in f.x if n not in f.question.graph.inputs and n not in given]
-    direct = [n for n in f.x if n not in inside or not inputs]
+    decided = f.question.graph.downstream(inputs) - set(f.question.graph.inputs)
+    inside = [n for n in f.x if n in decided and n not in given]
+    direct = [n for n in f.x if n not in inside]
     x0 = Tensors({n: rows[n] if n in rows else _constant(f, baseline, n, f.x[n]) for n in direct})
     if len(x0) < len(f.x):
         at = f.elsewhere({n: op.Squeeze(rows[n], [0]) if n in rows else expand_like(_constant(f, baseline, n, f.env[n]), f.env[n]) for n in inputs})
@@ -199,8 +200,11 @@ class ExpectedGradients(Average, name="expected_gradients"):
             alphas = alphas[:, None] if alphas.ndim == 1 else alphas
             drawn = {"alpha": alphas[steps.start : steps.stop, list(samples) if alphas.shape[1] > 1 else [0]]}
         else:
-            drawn = {"alpha": np.array([[np.random.default_rng([self.seed, s, n, 0]).uniform() for n in samples] for s in steps])}
+            told = [0] if question.shared else samples  # what is shared is at one place of the path, and so are all samples with it
+            drawn = {"alpha": np.array([[np.random.default_rng([self.seed, s, n, 0]).uniform() for n in told] for s in steps])}
         for name in question.wrt:
+            several = question.axis(name) is not None and question.own_axis(name) is None
+            require(not several, f"expected_gradients draws a place for each sample, and {name!r} has several rows for each: attribute to another tensor")
             references = draws_for(self.baselines, name, "baselines", question.sample(name))
             chosen = steps if self.alphas is not None else [int(np.random.default_rng([self.seed, s, 1]).integers(len(references))) for s in steps]
             drawn["baseline:" + name] = references[chosen]

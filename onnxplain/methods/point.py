@@ -10,7 +10,7 @@ from ..backward import Rules, backward, gradient
 from ..checks import require
 from ..ops.shapes import reshape, shape_of
 from ..question import Question
-from ..tape import Tape, Var, op
+from ..tape import Dim, Tape, Var, op
 from ..target import mask
 from ..tensors import Tensors
 from ..trace import Watch
@@ -131,12 +131,25 @@ def fold(v: Var, axis: int | None) -> Var:
     rank = v.rank - 1
     if axis:
         v = op.Transpose(v, perm=[*range(1, axis + 1), 0, *range(axis + 1, rank + 1)])
-    return op.Reshape(v, op.Concat(shape_of(v, 0, axis), [-1], shape_of(v, axis + 2), axis=0) if rank > 1 else [-1])
+    if _never_empty(v.shape[:axis], v.shape[axis + 2 :]):
+        return op.Reshape(v, op.Concat(shape_of(v, 0, axis), [-1], shape_of(v, axis + 2), axis=0) if rank > 1 else [-1])
+    both = shape_of(v, axis, axis + 1) * shape_of(v, axis + 1, axis + 2)  # −1 cannot be told where another axis may be empty
+    return op.Reshape(v, op.Concat(shape_of(v, 0, axis), both, shape_of(v, axis + 2), axis=0), allowzero=1)
+
+
+def _never_empty(*dims: Sequence[Dim]) -> bool:
+    """Whether these extents are known not to be 0: else −1 cannot be told in a shape."""
+    return all(isinstance(d, int) and d for some in dims for d in some)
 
 
 def unfold(r: Var, steps: Var, axis: int | None) -> Var:
     """[…, K·N, …] as [K, …, N, …], K the extent of `steps`; without a batch axis there is one step."""
     if axis is None:
         return op.Unsqueeze(r, [0])
-    apart = reshape(r, shape_of(r, 0, axis), shape_of(steps, 0, 1), -1, shape_of(r, axis + 1))
+    k = shape_of(steps, 0, 1)
+    if _never_empty(r.shape[:axis], r.shape[axis + 1 :]):
+        apart = reshape(r, shape_of(r, 0, axis), k, -1, shape_of(r, axis + 1))
+    else:
+        whole = op.Concat(shape_of(r, 0, axis), k, shape_of(r, axis, axis + 1) / k, shape_of(r, axis + 1), axis=0)
+        apart = op.Reshape(r, whole, allowzero=1)
     return op.Transpose(apart, perm=[axis, *range(axis), *range(axis + 1, apart.rank)]) if axis else apart

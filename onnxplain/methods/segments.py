@@ -188,12 +188,12 @@ def _features(f: Probe, mask: Any) -> tuple[Tensors, np.ndarray]:
     """
     each = by_tensor(mask, f.x)
     found = {n: _ids(f, n, array_for(mask, n, "mask") if each else mask) for n in f.x}
-    following = 1 + max((int(ids.max()) for ids, named in found.values() if not named), default=-1)
+    following = 1 + max((int(ids.max(initial=-1)) for ids, named in found.values() if not named), default=-1)
     raw: list[np.ndarray] = []  # the samples first
     axes = [f.question.axis(n) for n in found]
     for axis, (ids, named) in zip(axes, found.values()):
         raw.append((ids[None] if axis is None else np.moveaxis(ids, axis, 0)) + (following if named else 0))
-        following += int(ids.max()) + 1 if named else 0
+        following += int(ids.max(initial=-1)) + 1 if named else 0
     rows = max(map(len, raw))
     table = np.concatenate([np.broadcast_to(v, [rows, *v.shape[1:]]).reshape(rows, -1) for v in raw], 1)
     numbered = [np.unique(row, return_inverse=True) for row in table]

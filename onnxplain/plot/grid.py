@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from ..errors import InputError, choose
 from ..explanation import Explanation
 from ..files import replacing
-from ..prediction import answers, explained
+from ..prediction import answers, explained, first_name
 from .draw import Sheet, add_colorbar, drawing_of, paint, set_title
 from .drawing import Drawing, count_of, scale_of
 from .images import ImageDrawing
@@ -147,7 +147,7 @@ def _heading(e: Explanation, sample: int, names: Sequence[str] | None, labels: S
 
 def _short(label: str, width: int = 22) -> str:
     """The first of several names, cut where it would not fit over a picture."""
-    label = label.split(",")[0] if not label[:1].isdigit() else label
+    label = first_name(label)
     return label if len(label) <= width else label[: width - 1] + "…"
 
 

@@ -124,23 +124,28 @@ class DeepLift:
         return lambda m, f: rule(*single(m, f))
 
     def _rule(self, flow: Flow, node: Node) -> Rule:
-        kind = flow.kind(node)
+        kind, active = flow.kind(node), [k for k, i in enumerate(node.inputs) if i in flow.active]
         if kind == "activation":
             return gradient if self.rule == "linear" else self._activation(flow, node)
         if kind == "linear" and node.outputs[0] in self._split:
             return self._linear
-        if kind in LINEAR_KINDS or (kind != "product" and node.op_type in LINEAR_OPS and _linear_here(flow, node)):
+        if kind in ("batch_norm", "normalization") and active != [0]:
+            raise _refusal(node, " whose parameters depend on what is attributed to")
+        if kind in LINEAR_KINDS or (kind != "product" and node.op_type in LINEAR_OPS and _linear_here(node, active)):
             return gradient
         if node.op_type in NODES:
             return NODES[node.op_type]
+        if node.op_type == "Einsum" and len(active) != 2:
+            if len(active) > 2:
+                raise _refusal(node, f" of {len(active)} operands that depend on what is attributed to")
+            return gradient
         if kind == "product" and node.op_type in ("Mul", "MatMul", "Gemm", "Einsum"):
             return bilinear
         if node.op_type in MAXIMA:
             return maximum
-        if node.op_type == "Pow" and len([i for i in node.inputs if i in flow.active]) == 1:
+        if node.op_type == "Pow" and len(active) == 1:
             return rescale
-        remedy = "explain a tensor behind it (wrt=…) or before it (output=…), or use another method"
-        raise UnsupportedModelError(f"deeplift has no rule for {node}. Remedy: {remedy}.")
+        raise _refusal(node)
 
     # ---- RevealCancel: an activation and the linear layer before it together ----
 
@@ -180,9 +185,15 @@ class DeepLift:
         return [rising * (_pull(up, m_up) + _pull(down, m_down)) + falling * (_pull(up, m_down) + _pull(down, m_up))]
 
 
-def _linear_here(flow: Flow, node: Node) -> bool:
-    """Whether the node is linear in what is active of it."""
-    active = [k for k, i in enumerate(node.inputs) if i in flow.active]
+def _refusal(node: Node, what: str = "") -> UnsupportedModelError:
+    remedy = "explain a tensor behind it (wrt=…) or before it (output=…), or use another method"
+    return UnsupportedModelError(f"deeplift has no rule for {node}{what}. Remedy: {remedy}.")
+
+
+def _linear_here(node: Node, active: Sequence[int]) -> bool:
+    """Whether the node is linear in those of its inputs that are active."""
+    if node.op_type in ("ScatterElements", "ScatterND"):
+        return node.attributes.get("reduction", "none") in ("none", "add")
     if node.op_type in ("Mul", "Div", "Where"):
         return (node.op_type == "Where" and 0 not in active) or active == [0] or (node.op_type == "Mul" and len(active) == 1)
     return True

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from helpers import draw, parse, plain, rewritten, unchanged
 
+import onnxplain
+
 ONE_NUMBER = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "minus": np.array([-1])}
 
 
@@ -104,3 +106,24 @@ def test_a_symbol_that_the_model_has_is_not_taken():
 def test_inputs_that_differ_in_their_first_axis():
     model = parse("g (float[4,3] x, float[2,3] z) => (float[4,2] y) { t = Transpose(z)\n y = MatMul(x, t) }")
     assert rewritten(model)[0].inputs["x"].shape == (4, 3)
+
+
+@pytest.mark.parametrize("join", ["c = Add(a, d)", "c = Concat<axis=1>(a, d)", "e = Concat<axis=1>(k, a)\n c = Concat<axis=1>(e, d)"])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "feature_ablation"])
+def test_batches_with_a_name_for_each_input_are_one(join, method):
+    """As tf2onnx names them."""
+    text = (
+        "g (float[{},4] x, float[{},2] z, float[{},3] k) => (float[M,1] y) {{ a = MatMul(x, w)\n d = MatMul(z, u)\n {}\n b = Tanh(c)\n y = ReduceSum(b, one) }}"
+    )
+    w, u, feeds = draw(4, 5), draw(2, 5), {n: draw(20, d, seed=d) for n, d in (("x", 4), ("z", 2), ("k", 3))}
+    got, expected = (
+        onnxplain.explain(parse(text.format(*names, join), w=w, u=u, one=np.array([1])), feeds, method, target=0, wrt=["x", "z"]).attributions
+        for names in (("p", "q", "r"), "NNN")
+    )
+    for n in ("x", "z"):
+        np.testing.assert_allclose(got[n], expected[n], atol=1e-5)
+
+
+def test_batches_that_never_meet_stay_apart():
+    model = parse("g (float[N,4] i, float[M,4] t) => (float[N,M] y) { u = Transpose(t)\n y = MatMul(i, u) }")
+    assert [t.shape for t in onnxplain.load(model).graph().inputs.values()] == [("N", 4), ("M", 4)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from helpers import mlp
+from helpers import draw, mlp, parse
 from PIL import Image
 
 import onnxplain
@@ -149,3 +149,9 @@ def test_refusals():
         compare({"a": MODEL}, X, ["gradient"])
     with pytest.raises(InputError, match="compare either classes"):
         compare(MODEL, X, ["gradient"], targets=[1], vary=[("integrated_gradients", "steps", [1])])
+
+
+def test_places_and_sums_over_axes_are_headed_by_their_indices():
+    model = parse("g (float[N,1,4,4] x) => (float[N,2,4,4] y) { y = Conv(x, w) }", w=draw(2, 1, 1, 1))
+    figure = compare(model, draw(1, 1, 4, 4), ["gradient"], targets=[(1, None, None), (0, 2, 3)])
+    assert {"1, all, all", "0, 2, 3"} <= {line for text in texts(figure) for line in text.splitlines()}

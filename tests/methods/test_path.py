@@ -270,3 +270,44 @@ def test_token_ids_may_be_the_baseline():
         e = onnxplain.explain(model, ids, "integrated_gradients", target=1, baseline={"ids": baseline}, steps=32)
         np.testing.assert_allclose(e.delta, 0, atol=1e-5)
         assert (e.attribution[ids == 0] == 0).all()
+
+
+def test_an_embedding_that_no_float_input_decides_starts_at_the_baseline():
+    text = """g (int64[N,T] ids, float[N,T] mask) => (float[N,3] y) {
+        e = Gather(table, ids)  k = Unsqueeze(mask, two)  z = Mul(e, k)  s = ReduceSum<keepdims = 0>(z, one)  b = Tanh(s)  y = MatMul(b, v) }"""
+    model = parse(text, table=draw(9, 4), v=draw(4, 3), one=np.array([1]), two=np.array([2]))
+    feeds = {"ids": np.arange(10).reshape(2, 5) % 9, "mask": np.ones((2, 5), np.float32)}
+    got = onnxplain.explain(model, feeds, wrt="e", target=0)
+    rise = plain(model).run(None, feeds)[0][:, 0]
+    np.testing.assert_allclose(got.attribution.sum((1, 2)), rise, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrt", [None, "x"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "smoothgrad", "feature_ablation"])
+def test_inputs_may_be_empty(wrt, method):
+    """A decoder's first step has no past."""
+    text = """g (float[N,4] x, float[N,P,4] past) => (float[N,3] y) {
+        u = Unsqueeze(x, one)  c = Concat<axis = 1>(past, u)  a = MatMul(c, w)  b = Tanh(a)  s = ReduceSum<keepdims = 0>(b, one)  y = MatMul(s, v) }"""
+    short = "g (float[N,4] x) => (float[N,3] y) { a = MatMul(x, w)  b = Tanh(a)  y = MatMul(b, v) }"
+    weights, x = {"w": draw(4, 5), "v": draw(5, 3)}, draw(3, 4)
+    got = onnxplain.explain(parse(text, one=np.array([1]), **weights), {"x": x, "past": np.zeros((3, 0, 4), np.float32)}, method, target=1, wrt=wrt)
+    expected = onnxplain.explain(parse(short, **weights), x, method, target=1)
+    np.testing.assert_allclose(got.attributions["x"], expected.attribution, atol=1e-5)
+    assert wrt or got.attributions["past"].shape == (3, 0, 4)
+
+
+def test_expected_gradients_of_what_samples_share():
+    """One draw of the path for all samples: with the sample's own baseline alone, by the formula."""
+    model = parse("g (float[N,3] x, float s) => (float[N,2] y) { a = MatMul(x, w)  d = Mul(a, s)  y = Tanh(d) }", w=draw(3, 2))
+    feeds, params = {"x": draw(4, 3), "s": np.array(2, np.float32)}, {"baselines": {"x": np.zeros((1, 3)), "s": np.zeros(1)}, "samples": 400}
+    got = onnxplain.explain(model, feeds, "expected_gradients", target=0, **params)
+    whole = onnxplain.explain(model, feeds, "integrated_gradients", target=0)
+    for n in feeds:
+        np.testing.assert_allclose(got.attributions[n], whole.attributions[n], atol=0.1 * np.abs(whole.attributions[n]).max())
+
+
+def test_expected_gradients_refuses_several_rows_a_sample():
+    text = "g (float[N,4] x) => (float[N,4] y) { h = Reshape(x, two)  t = Tanh(h)  y = Reshape(t, four) }"
+    model = parse(text, two=np.array([-1, 2]), four=np.array([-1, 4]))
+    with pytest.raises(onnxplain.InputError, match="'h' has several rows"):
+        onnxplain.explain(model, draw(3, 4), "expected_gradients", wrt="h", target=0, baselines={"h": np.zeros((1, 2))})

@@ -149,6 +149,37 @@ def test_a_node_without_a_rule_is_named():
         onnxplain.explain(model, X, "deeplift", output="y", target=0)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a = MatMul(x, w)\n y = ScatterElements<axis=1, reduction="mul">(x, places, a)',
+        'a = MatMul(x, w)\n y = ScatterElements<axis=1, reduction="max">(x, places, a)',
+        'y = Einsum<equation="ij,ij,ij->ij">(x, x, x)',
+        "s = ReduceSum<keepdims=0>(x, zero)\n y = LayerNormalization(x, s)",
+        "s = ReduceSum<keepdims=0>(x, zero)\n y = LayerNormalization(c, s)",
+        "s = ReduceSum<keepdims=0>(x, zero)\n y = BatchNormalization(x, s, c, c, c)",
+    ],
+)
+def test_what_would_not_add_up_is_refused(text):
+    weights = {"w": SQUARE["w"], "places": np.tile(np.arange(5), (4, 1)), "zero": np.array([0]), "c": np.arange(1, 6, dtype=np.float32)}
+    with pytest.raises(onnxplain.UnsupportedModelError, match=r"deeplift has no rule for .* 'y'"):
+        onnxplain.explain(network(text, weights, "4, 5"), X, "deeplift", output="y", target=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a = MatMul(x, w)\n y = ScatterElements<axis=1, reduction="add">(x, places, a)',
+        'y = Einsum<equation="ij,ij->ij">(x, x)',
+        'y = Einsum<equation="ij,j,j->ij">(x, c, c)',
+    ],
+)
+def test_scatters_and_einsums_that_add_up(text):
+    weights = {"w": SQUARE["w"], "places": np.tile(np.arange(5), (4, 1)), "c": np.arange(1, 6, dtype=np.float32)}
+    got = onnxplain.explain(network(text, weights, "4, 5"), X, "deeplift", output="y", target=0, baseline=X0)
+    np.testing.assert_allclose(got.delta, 0, atol=1e-4)
+
+
 def test_contrastive_relevance_is_the_class_against_the_mean_of_the_others():
     scores = relu(X @ W1 + B1) @ W2 + B2
     got = onnxplain.explain(MLP, X, "lrp", composite="epsilon", relevance="contrastive", target=TARGET).attribution
