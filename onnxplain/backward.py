@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from .errors import UnsupportedModelError
+from .checks import is_list
+from .errors import InputError, UnsupportedModelError, told
 from .flow import Flow
 from .graph import Graph, Node, reads
 from .ops.shapes import SINGLE, cast, in_single, is_half, typed, unbroadcast, zeros
@@ -315,6 +316,9 @@ def backward(
         rule = rules(flow, node)
         f = _region(rule.nodes, node, env, flow, reference) if isinstance(rule, Joint) else Call(node, env, flow, reference)
         answers = rule(arrived if any(g is not None for g in arrived[1:]) else arrived[0], f)
+        if not is_list(answers) or len(answers) != len(f.active):
+            got = f"{len(answers)} values" if is_list(answers) else told(type(answers).__name__)
+            raise InputError(f"the rule at {node} answered {got}: wanted a list, with a tensor or None for each of its {len(f.active)} active inputs")
         if watch is not None:
             watch(f, arrived, answers)
         for k, r in zip(f.active, answers, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,13 @@ def label(index: int, labels: Sequence[str] | None, classes: int) -> str:
     if labels is not None and len(labels) == classes:
         return labels[index]
     return "output" if classes == 1 else f"class {index}"
+
+
+def check_labels(explanation: Explanation, labels: Sequence[str] | None, output: str | None = None) -> None:
+    """Say in a warning that labels are not the classes'."""
+    y = scores(explanation, output)
+    if labels is not None and y is not None and len(labels) != y.shape[1]:
+        warnings.warn(f"there are {len(labels)} labels for {y.shape[1]} classes, and none is shown", stacklevel=3)
 
 
 def first_name(label: str) -> str:

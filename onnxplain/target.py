@@ -48,7 +48,9 @@ def parse(target: Any, shape: Sequence[int], axis: int | None) -> np.ndarray:
 
 def again(target: np.ndarray) -> Any:
     """A resolved target as a caller gives it: sums over an axis as None."""
-    return [tuple(None if i == SUM else int(i) for i in row) for row in target] if target.ndim == 2 and target.dtype.kind == "i" else target
+    if target.dtype.kind != "i" or target.ndim != 2 or SUM not in target:
+        return target
+    return [tuple(None if i == SUM else int(i) for i in row) for row in target]
 
 
 def _regular(value: Any) -> bool:

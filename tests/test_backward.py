@@ -8,6 +8,7 @@ from helpers import draw, parse, run
 from onnx import helper
 
 import onnxplain
+from onnxplain import InputError
 from onnxplain.backward import backward, gradient
 from onnxplain.flow import Flow
 from onnxplain.ops import OPS
@@ -81,8 +82,9 @@ def test_rules_see_the_call_and_decide_what_is_sent():
     np.testing.assert_allclose(session.run({"x": x, "seed:y": g})["d:x"], g / 8 * (t + x * (1 - t**2)), atol=1e-6)
     _, nothing = swept(lambda flow, node: (lambda g, f: [None]) if node.op_type == "Neg" else gradient)
     np.testing.assert_array_equal(nothing.run({"x": x, **({"seed:y": g} if "seed:y" in nothing.inputs else {})})["d:x"], 0 * x)
-    with pytest.raises(ValueError, match="zip"):
-        swept(lambda flow, node: lambda g, f: [g, g])
+    for wrong, told in ((lambda g, f: [g, g], "2 values"), (lambda g, f: None, "NoneType")):
+        with pytest.raises(InputError, match=f"the rule at Neg 'y' answered '?{told}'?: wanted a list, with a tensor or None for each of its 1 active inputs"):
+            swept(lambda flow, node, wrong=wrong: wrong)
 
 
 def test_broadcast_operands_get_sums():

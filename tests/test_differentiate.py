@@ -73,3 +73,16 @@ def test_refused():
     odd = parse("g (float[N,2] x) => (float[N,2] y) { a = Tanh(x)\n y = RandomNormalLike(a) }")
     with pytest.raises(onnxplain.OnnxplainError):
         onnxplain.vjp(odd)
+
+
+@pytest.mark.parametrize(("equation", "shapes"), [("ij,i->j", [(1, 3), (4,)]), ("ij,jk->ik", [(2, 1), (3, 2)]), ("ij,jk->ik", [(2, 3), (1, 2)])])
+def test_a_letter_of_one_element_meets_any_number(equation, shapes):
+    """NumPy and ONNX Runtime broadcast there."""
+    a, b = (draw(*s, seed=k) for k, s in enumerate(shapes))
+    (first, second), out = (", ".join(map(str, s)) for s in shapes), np.einsum(equation, a, b)
+    model = parse(f'g (float[{first}] a, float[{second}] b) => (float[{", ".join(map(str, out.shape))}] y) {{ y = Einsum<equation="{equation}">(a, b) }}')
+    g = draw(*out.shape, seed=5)
+    got = run(onnxplain.vjp(model), a=a, b=b, grad_y=g)
+    for name, x, rest in (("a", a, lambda v: np.einsum(equation, v, b)), ("b", b, lambda v: np.einsum(equation, a, v))):
+        slopes = [np.sum(rest(e.reshape(x.shape)) * g) for e in np.eye(x.size)]
+        np.testing.assert_allclose(got[f"grad_{name}"].ravel(), slopes, atol=1e-5)

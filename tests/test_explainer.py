@@ -255,7 +255,8 @@ def test_what_the_batch_shares_is_not_split():
 
 def test_pickled_before_and_after_its_first_use():
     known = mlp()
-    tables = [onnxplain.Explainer(known.model, m, **p) for m, p in (("lrp", {}), ("deep_taylor", {}), ("integrated_gradients", {"inner": "lrp", "steps": 3}))]
+    asked = {"lrp": {"composite": "epsilon"}, "excitation_backprop": {}, "integrated_gradients": {"inner": "excitation_backprop", "steps": 3}}
+    tables = [onnxplain.Explainer(known.model, method, **params) for method, params in asked.items()]
     for made in (onnxplain.Explainer(known.model, "gradient"), onnxplain.Explainers(known.model, ["gradient", "saliency"]), *tables):
         first = made.explain(known.x, target=1)
         again = pickle.loads(pickle.dumps(made)).explain(known.x, target=1)

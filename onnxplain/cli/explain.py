@@ -121,14 +121,13 @@ def _draw(explanations: list[Any], batch: Any, out: Path, preprocessing: Any, ou
 
 
 def _print_answers(explanations: list[Any], names: list[str] | None, labels: Any, output: str | None) -> None:
-    from ..prediction import answers, scores
+    from ..prediction import answers, check_labels, explained
 
-    y = scores(explanations[0], output)
-    if labels is not None and y is not None and len(labels) != y.shape[1]:
-        typer.echo(f"warning: there are {len(labels)} labels for {y.shape[1]} classes, and none is shown", err=True)
+    check_labels(explanations[0], labels, output)
     for k, name in enumerate(names or [f"input {k}" for k in range(len(explanations[0].target))]):
-        best = answers(explanations[0], k, labels, output=output)
-        typer.echo(f"{name}: {', '.join(map(str, best)) or 'no classes among the outputs'}")
+        best, what = answers(explanations[0], k, labels, output=output), explained(explanations[0], k, labels, output=output)
+        told = f"; explained: {what}" if not best or what != best[0].label else ""
+        typer.echo(f"{name}: {', '.join(map(str, best)) or 'no classes among the outputs'}{told}")
     for e in explanations:
         if e.delta is not None:
             typer.echo(_completeness(e))

@@ -18,7 +18,7 @@ from ..explanation import Explanation
 from ..feeds import batch_of, feeds_of
 from ..inputs import read
 from ..model import load
-from ..prediction import answers, explained, first_name, scores
+from ..prediction import answers, check_labels, explained, first_name, scores
 from ..preprocess import Preprocessing
 from ..several import Explainers
 from ..target import again
@@ -77,6 +77,7 @@ class Case:
                 raise InputError(f"{what}: {len(given)} were given for {self.count} inputs")
         names = {label: " ".join(label.split()) for label in methods}  # in one line, for the progress bar
         found = Explainers(self.model, {names[label]: m for label, m in methods.items()}, **self.bound).explain_each(self.x, targets, progress=progress)
+        check_labels(next(iter(found.values()))[0], self.labels, self.output)
         return {label: found[name] for label, name in names.items()}
 
     def scored(self, e: Explanation) -> np.ndarray | None:

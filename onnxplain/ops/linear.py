@@ -75,7 +75,12 @@ def Einsum(g, y, *xs, equation):
         for i, j in repeats:  # a repeated letter reads a diagonal
             n = dim(xs[k], j)
             d = d * reshape(unit_vectors(n, d), *(n if axis in (i, j) else 1 for axis in range(len(left[k]))))
-        return d if kept == left[k] else op.Expand(d, shape_of(xs[k]))
+        # A letter of one element meets any number of them: what was broadcast is summed, what met one element is spread.
+        extents = [{xs[j].shape[left[j].index(c)] for j in others if c in left[j]} for c in left[k]]
+        single = [i for i, met in enumerate(extents) if xs[k].shape[i] == 1 and met - {1}]
+        spread = any(met == {1} and c not in right and d != 1 for c, met, d in zip(left[k], extents, xs[k].shape))
+        d = op.Expand(d, shape_of(xs[k])) if spread or kept != left[k] else d
+        return op.ReduceSum(d, single, keepdims=1) if single else d
 
     return [lambda k=k: pull(k) for k in range(len(xs))]
 

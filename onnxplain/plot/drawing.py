@@ -80,6 +80,11 @@ class Drawing(ABC):
     def inches(self) -> tuple[float, float]:
         """Width and height that suit it."""
 
+    @property
+    def least(self) -> float:
+        """The height below which its words would overlap, in inches."""
+        return 0.0
+
     @abstractmethod
     def paint(self, ax: Axes, top: float) -> ScalarMappable | None:
         """Draw with the full colour at `top`; what says which colour stands for which number, if one does."""

@@ -110,7 +110,7 @@ def grid(
     first = drawing(0, 0)
     left = int(isinstance(first, ImageDrawing) and first.scene.picture is not None)
     bars = 0 if not colorbar else 1 if scale in ("row", "all") else len(columns)
-    figure, axes = _sheet(first.inches, len(rows), left + len(columns), bars)
+    figure, axes = _sheet(first, len(rows), left + len(columns), bars)
     colored = defaultdict(list)
     for i, j in cells:
         d, ax = drawing(i, j), axes[i, left + j]
@@ -129,10 +129,11 @@ def grid(
     return figure
 
 
-def _sheet(inches: tuple[float, float], rows: int, columns: int, bars: int) -> tuple[Sheet, np.ndarray]:
+def _sheet(first: Drawing, rows: int, columns: int, bars: int) -> tuple[Sheet, np.ndarray]:
     """A figure of so many cells in a drawing's proportions, with room for so many colour bars side by side."""
-    width = CELL * max(1.0, inches[0] / inches[1]) ** 0.5
-    height = width * inches[1] / inches[0]
+    wide, high = first.inches
+    width = CELL * max(1.0, wide / high) ** 0.5
+    height = max(width * high / wide, first.least)
     figure = Sheet(figsize=(width * columns + 0.7 * bars + 0.1, (height + 0.2) * rows + 0.1), layout=ConstrainedLayoutEngine(compress=True), dpi=110)
     return figure, figure.subplots(rows, columns, squeeze=False)
 

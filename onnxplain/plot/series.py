@@ -36,6 +36,10 @@ class BarsDrawing(Drawing):
     def inches(self) -> tuple[float, float]:
         return 5.0, 1.0 + 0.25 * len(self.values)
 
+    @property
+    def least(self) -> float:
+        return 1.0 + 0.16 * len(self.values)
+
     def paint(self, ax: Axes, top: float) -> ScalarMappable | None:
         places = np.arange(len(self.values))
         against, speaks_for = colors_of(self.cmap)([0.1, 0.9])

@@ -308,7 +308,9 @@ def test_labels_that_are_not_the_model_s(run):
     assert code == 2
     assert "there are 3 labels, and the model has 10 classes: class 'c' is not certain, give its number" in err
     code, _, err = run("explain", MODEL, THREE, "--labels", "three.txt", "-m", "gradient")
-    assert (code, err) == (0, "warning: there are 3 labels for 10 classes, and none is shown\n")
+    assert (code, err) == (0, "onnxplain: warning: there are 3 labels for 10 classes, and none is shown\n")
+    assert run("compare", MODEL, THREE, "--labels", "three.txt", "-m", "gradient")[::2] == (code, err)
+    assert run("explain", MODEL, THREE, "-m", "gradient", "-t", 8, "--save", "e.npz")[1].splitlines()[0].endswith("; explained: 8")
 
 
 def test_a_whole_name_counts_more_than_a_part(run):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from onnxplain.errors import InputError
+from onnxplain.explanation import Explanation
 from onnxplain.plot import grid, save
 
 from .samples import explanation
@@ -100,3 +103,13 @@ def test_saving(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         save(figure, tmp_path / "no" / "a.png")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_names_of_bars_do_not_overlap():
+    e = Explanation({"x": np.linspace(-1, 1, 26).reshape(2, 13)}, {}, np.zeros(2, int), "gradient")
+    figure = grid([e])
+    figure.canvas.draw()
+    for ax in figure.axes:
+        boxes = sorted((t.get_window_extent() for t in ax.get_yticklabels()), key=lambda b: b.y0)
+        assert len(boxes) == 13
+        assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
