@@ -13,7 +13,9 @@ ATTENTION = """g (float[T,4] x) => (float[T,3] y) {
 CENTRED = "g (float[T,4] x) => (float[T,3] y) { m = ReduceMean(x, zero)  d = Sub(x, m)  a = MatMul(d, w)  b = Tanh(a)  y = MatMul(b, v) }"
 LEADING = """g (float[T,4] x) => (float[T,3] y) {
     s = Slice(x, zero, one, zero)  d = Mul(x, s)  a = MatMul(d, w)  b = Tanh(a)  y = MatMul(b, v) }"""
-MIXED = {"attention": ATTENTION, "centred": CENTRED, "a first row": LEADING}
+GRAM = "g (float[T,4] x) => (float[T,3] y) { t = Transpose(x)  c = MatMul(t, x)  d = MatMul(x, c)  a = MatMul(d, w)  b = Tanh(a)  y = MatMul(b, v) }"
+RANKED = "g (float[T,4] x) => (float[T,3] y) { p = Softmax<axis=0>(x)  a = MatMul(p, w)  b = Tanh(a)  y = MatMul(b, v) }"
+MIXED = {"attention": ATTENTION, "centred": CENTRED, "a first row": LEADING, "covariance": GRAM, "ranked": RANKED}
 APART = {
     "dense": "g (float[T,4] x) => (float[T,3] y) { a = MatMul(x, w)  y = MatMul(a, v) }",
     "transposed": "g (float[T,4] x) => (float[T,3] y) { t = Transpose(x)  u = Transpose(t)  s = Softmax(u)  a = MatMul(s, w)  y = MatMul(a, v) }",
