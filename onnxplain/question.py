@@ -141,9 +141,14 @@ class Question:
         return isinstance(self.batch, str) and mixes(self.graph, self.batch)
 
     @property
+    def together(self) -> bool:
+        """Whether a batch must not be taken apart: its samples share something that is attributed to, or meet in the model."""
+        return bool(self.shared) or self.mixed
+
+    @property
     def folds(self) -> bool:
         """Whether several points fit into one run, side by side on the batch axis."""
-        return self.fixed is None and not self.shared and not self.mixed
+        return self.fixed is None and not self.together
 
     @cached_property
     def fixed(self) -> int | None:

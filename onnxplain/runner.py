@@ -89,7 +89,7 @@ class Runner:
         n = batch_of(q, feeds)
         self.require_rows(n)
         wanted, per_run = self._target(target, n, feeds), self.per_run(feeds)
-        size = q.fixed or (n if q.shared or q.mixed else min(per_run, n))
+        size = q.fixed or (n if q.together else min(per_run, n))
         if q.shared and n != size:
             raise InputError(f"the batch shares {', '.join(map(repr, q.shared))} and the model is bound to {size} samples at once: give as many, got {n}")
         return Batch(feeds, wanted, n, size, per_run)

@@ -51,7 +51,7 @@ MUTANTS = [
     ("target.py", "axis=1, keepdims=1)\n", "axis=1, keepdims=1, select_last_index=1)\n", TARGET),
     ("runner.py", "padded = self.padded(rows)", "padded = [rows.start for _ in self.padded(rows)]", PATH),
     ("runner.py", "v.shape[a] * n // size", "n", EXPLAINER),
-    ("runner.py", "(n if q.shared or q.mixed else min(per_run, n))", "min(per_run, n)", EXPLAINER),
+    ("runner.py", "(n if q.together else min(per_run, n))", "min(per_run, n)", EXPLAINER),
     ("runner.py", "forward[SCORE].astype(np.float64) - self._begun(part, drawn, weighted)", "forward[SCORE].astype(np.float64)", PATH),
     ("tape.py", "if node is None or not all(node.output):", "if True:", "test_tape.py"),
     # ---- rewrites of what is written ----
@@ -152,7 +152,7 @@ MUTANTS = [
     ("mixing.py", "return own == axis or", "return", "test_mixing.py"),
     ("mixing.py", "starts[k] != 0 or ends[k] < 2**31 - 1", "starts[k] != 0", "test_mixing.py"),
     ("question.py", "if len(common) > 1 and not mixes(self.graph, d)", "if len(common) > 1", "test_mixing.py"),
-    ("question.py", "not self.shared and not self.mixed", "not self.shared", "test_mixing.py"),
+    ("question.py", "bool(self.shared) or self.mixed", "bool(self.shared)", "test_mixing.py"),
     ("methods/point.py", "isinstance(d, int) and d for some", "True for some", PATH),
     ("methods/path.py", "if n in decided and n not in given", "if n not in f.question.graph.inputs and n not in given", PATH),
     ("rules/deeplift.py", 'in ("none", "add")', "!= 'mul'", "rules/test_deeplift.py"),

@@ -1,4 +1,4 @@
-"""Models exported for one fixed batch size, freed from it where that provably changes nothing."""
+"""The batch of a model: one name for it where inputs have several, and freed of a fixed size where that provably changes nothing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def joined_batches(model: ir.Model, keep: Collection[str], log: list[str]) -> No
     """First axes of inputs that have different names are one batch where they meet: exporters such as tf2onnx name each anew."""
     while (met := _meeting(model)) is not None:
         one, other = met
-        given = {_symbol(d) for v in model.graph.inputs if v.shape is not None for d in v.shape}
+        names = {s: s for v in model.graph.inputs if v.shape is not None for d in v.shape if (s := _symbol(d))} | {other: one}
         for value in (*model.graph.inputs, *(o for n in model.graph.all_nodes() for o in n.outputs)):
-            if value.shape is not None:  # other names were made up where the two met
-                value.shape = ir.Shape([d if isinstance(d, int) else one if (s := _symbol(d)) == other else s if s in given else None for d in value.shape])
+            if value.shape is not None:  # names that no input has were made up where the two met
+                value.shape = ir.Shape([d if isinstance(d, int) else names.get(_symbol(d) or "") for d in value.shape])
         ShapeInferencePass()(model)
         log.append(f"joined_batches: the batch {other} is the batch {one}")
 

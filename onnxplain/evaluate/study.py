@@ -180,7 +180,7 @@ class Study:
     def _together(self) -> bool:
         """Whether samples cannot be measured apart."""
         q = self.asker.question
-        return q.batch is None or bool(q.shared) or q.mixed
+        return q.batch is None or q.together
 
     def _digests(self, feeds: Arrays, count: int) -> list[str]:
         """Of the inputs of each of the first samples; of all of them where samples are not apart."""

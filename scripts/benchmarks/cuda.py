@@ -30,7 +30,7 @@ from onnxplain.bench import in_turns, timed
 METHODS = ["gradient", "guided_backprop", "deconvnet", *LRP, "deeplift", "integrated_gradients"]
 ANY = ["gradient", "integrated_gradients"]
 CUDA = PROVIDERS["cuda"]
-RECORDED = [("CUDAExecutionProvider", {"use_tf32": "0", "enable_cuda_graph": "1"}), "CPUExecutionProvider"]
+RECORDED = [(CUDA[0][0], {**CUDA[0][1], "enable_cuda_graph": "1"}), *CUDA[1:]]
 
 
 def explainer_of(file: str, x: np.ndarray, method: str, providers: list[Any]) -> Callable[[], Any]:

@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -195,9 +195,8 @@ def report(records: Iterable[Record]) -> None:
     parts = []
     if timed:
         parts.append(f"## Beside other libraries\n\n{described(timed)}")
-        for network in dict.fromkeys(r["network"] for r in timed):
-            parts += [f"### {network}", *tables([r for r in timed if r["network"] == network])]
-        first = next(iter(dict.fromkeys(r["network"] for r in timed)))
+        parts += by_network(timed)
+        first = timed[0]["network"]
         blocks: dict[str, dict[str, float]] = {}
         for r in timed:
             if r["network"] == first and "runs" in r:
@@ -209,8 +208,7 @@ def report(records: Iterable[Record]) -> None:
     if cuda:
         said = "No framework rounds to TF32; the batch comes from the host and what is found goes back there."
         parts.append(f"## Beside other libraries, on a GPU\n\n{described(cuda)} {said}")
-        for network in dict.fromkeys(r["network"] for r in cuda):
-            parts += [f"### {network}, GPU", *tables([r for r in cuda if r["network"] == network])]
+        parts += by_network(cuda, ", GPU")
     page, start, end = DOCS / "speed.md", "<!-- measured: peers -->\n", "<!-- end: peers -->"
     before, rest = page.read_text(encoding="utf-8").split(start)
     page.write_text(before + start + "\n".join(f"{p}\n" for p in parts) + end + rest.split(end, 1)[1], encoding="utf-8")
@@ -223,6 +221,13 @@ def described(records: Sequence[Record]) -> str:
     rounds = " / ".join(dict.fromkeys(str(len(r["runs"])) for r in records if "runs" in r))
     listed = ", ".join(f"{name} {v}" for name, v in versions.items())
     return f"{machines}. {listed}. Batches of {records[0]['batch']}, medians of {rounds} rounds, {max(r['date'] for r in records)}."
+
+
+def by_network(records: Sequence[Record], where: str = "") -> Iterator[str]:
+    """A heading and the tables of each network."""
+    for network in dict.fromkeys(r["network"] for r in records):
+        yield f"### {network}{where}"
+        yield from tables([r for r in records if r["network"] == network])
 
 
 def tables(records: Sequence[Record]) -> list[str]:
