@@ -54,6 +54,7 @@ def session(proto: onnx.ModelProto, first: ort.SessionOptions, then: ort.Session
         written = onnx.load(path, load_external_data=False)
         blocked_arithmetic(written.graph, _images(proto.graph))
         then.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        then.execution_order = ort.ExecutionOrder.PRIORITY_BASED  # as written: in the order that the first one found
         then.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return ort.InferenceSession(written.SerializeToString(), then, providers=["CPUExecutionProvider"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class Runner:
     def session(self, form: str, weighted: bool, rows: int = 1) -> Session:
         """The session of one form of the emitted model, made at its first use for runs of so many points."""
         if (form, weighted) not in self._sessions:
-            self._sessions[form, weighted] = Session(getattr(self.writer, form)(weighted), self.providers, rows)
+            self._sessions[form, weighted] = Session(getattr(replace(self.writer, rows=rows), form)(weighted), self.providers, rows)
         return self._sessions[form, weighted]
 
     def __getstate__(self) -> dict[str, Any]:

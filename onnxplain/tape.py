@@ -235,6 +235,8 @@ class Tape:
     """Whether the graph may run elsewhere than on ONNX Runtime's CPU provider."""
     saved: bool = True
     """Whether it becomes a file, which browsers may run too."""
+    rows: int = 1
+    """How many samples a run is expected to have: some rewrites pay with many."""
     meant: dict[str, Formula] = field(default_factory=dict)
     """What every value was asked for as, by its name; what was written for it may be something better."""
     blocked: dict[str, bool] = field(default_factory=dict)
@@ -250,7 +252,7 @@ class Tape:
 
     def inner(self) -> Tape:
         """A tape for the body of an If, Loop or Scan."""
-        return Tape(names=self.names, claimed=self.claimed, portable=self.portable, saved=self.saved, outer=self, imports=self.imports)
+        return Tape(names=self.names, claimed=self.claimed, portable=self.portable, saved=self.saved, rows=self.rows, outer=self, imports=self.imports)
 
     @property
     def depth(self) -> int:

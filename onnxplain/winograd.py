@@ -12,13 +12,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .tape import Type, Var, op
+from .tape import Var, op
 
 TILE, PLACES = 4, 6
 POINTS = np.array([0, 5 / 8, -5 / 8, 3 / 2, -3 / 2])
 """Where the polynomials meet: 0, ±1 and ±2 would round two to three times as much."""
-CHANNELS, TILES, EXTENT = 192, 49, 128
-"""Where it pays: with fewer channels or tiles moving the cells takes what the products spare, and matrices that reach across a wider image more."""
+CHANNELS, PRODUCTS = 128, 12_000
+"""Where it pays: with fewer channels, or tiles of all samples times channels, moving the cells takes what the products spare."""
+PER_CELL, PER_TILE = 2, 20
+"""So many channels are needed for a cell across, since matrices reach from end to end, and are allowed for a tile of a sample, since kernels
+take four times the memory."""
 
 
 def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,7 +43,8 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
     top, left, bottom, right = pads
     extents = (height + 2 - top - bottom, width + 2 - left - right)
     high, wide = (-(-extent // TILE) for extent in extents)
-    if min(channels, made) < CHANNELS or high * wide < TILES or max(height, width) > EXTENT:
+    tiles, fewer = high * wide, min(channels, made)
+    if fewer < CHANNELS or g.tape.rows * tiles * fewer < PRODUCTS or not PER_CELL * max(height, width) <= fewer <= PER_TILE * tiles:
         return None
     rows, columns = _placed(height, top, high), _placed(width, left, wide)
     matrix = lambda m: g.tape.constant(m, g)
@@ -53,10 +57,10 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
         products = op.Reshape(matrix(column) @ d, [PLACES, -1, channels]) @ kernel
         sums.append(op.Reshape(matrix(A_T) @ op.Reshape(products, [PLACES, -1]), [1, -1]))
     y = op.Reshape(matrix(A_T) @ op.Concat(*sums, axis=0), [TILE, TILE, high, -1, wide, made])
-    y = op.Reshape(op.Transpose(y, perm=[3, 2, 1, 4, 0, 5]), [-1, TILE * high, TILE * wide, made])
+    y = op.Reshape(op.Transpose(y, perm=[3, 2, 1, 4, 0, 5]), [-1, TILE * high, TILE * wide, made]).shaped([g.shape[0], TILE * high, TILE * wide, made])
     if extents != (TILE * high, TILE * wide):
         y = op.Slice(y, [0, 0], list(extents), [1, 2])
-    return g.tape.emit("Transpose", [y], attributes={"perm": [0, 3, 1, 2]}, types=[Type.tensor(g.dtype, [g.shape[0], made, *extents])])
+    return op.Transpose(y, perm=[0, 3, 1, 2])
 
 
 def _placed(size: int, before: int, tiles: int) -> np.ndarray:

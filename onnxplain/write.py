@@ -31,6 +31,8 @@ class Writer:
     method: Method
     portable: bool = True
     """Whether what is run, not only what is saved, may meet other providers than ONNX Runtime's CPU."""
+    rows: int = 1
+    """How many samples a run is expected to have."""
 
     @property
     def target_name(self) -> str:
@@ -51,7 +53,7 @@ class Writer:
 
     def _at_x(self, weighted: bool, *, inside: Sequence[str] = (), saved: bool = False, resolved: bool = False) -> Point:
         """The model at x, on a fresh tape; its inputs are the model's, some tensors `inside`, and the target, which may be `resolved` already."""
-        q, tape = self.question, Tape(portable=saved or self.portable, saved=saved)
+        q, tape = self.question, Tape(portable=saved or self.portable, saved=saved, rows=self.rows)
         inputs = {n: tape.input(n, q.graph.types[n]) for n in dict.fromkeys([*q.graph.inputs, *inside])}
         tape.reserve((*self.names.values(), self.target_name, SCORE, TARGET, SHAPE, *(f"{k}:{n}" for k in (SHAPE, VALUE) for n in self._read)))
         return self._asked(q.graph.write(tape, inputs), self.target_name, weighted, resolved=resolved or bool(inside))

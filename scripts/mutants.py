@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATH, NOISE = "methods/test_path.py", "methods/test_noise.py"
 BATCH, NORM, LINEAR = "canonical/test_batch.py", "canonical/test_batch_norm.py", "canonical/test_linear.py"
-OPTIMIZE, WINOGRAD, POOLING = "test_optimize.py", "test_winograd.py", "ops/test_pooling.py"
+OPTIMIZE, WINOGRAD, STRIDED, POOLING = "test_optimize.py", "test_winograd.py", "test_strided.py", "ops/test_pooling.py"
 LAYOUT, TARGET, EXPLAINER = "canonical/test_layout.py", "test_target.py", "test_explainer.py"
 
 MUTANTS = [
@@ -73,6 +73,12 @@ MUTANTS = [
     ("optimize.py", "op.ConvTranspose(_spread(g, strides, output_padding)", "op.ConvTranspose(_spread(g, strides, None)", OPTIMIZE),
     ("optimize.py", '("FusedConv", "Identity")', '("Identity",)', OPTIMIZE),
     ("optimize.py", '"Add", [sums[id(n)].output[0], bias]', '"Sub", [sums[id(n)].output[0], bias]', OPTIMIZE),
+    ("strided.py", "divmod(place + before, stride)", "divmod(place, stride)", STRIDED),
+    ("strided.py", "first + stride * more", "first", STRIDED),
+    ("strided.py", "made - cells + at", "made - cells + 1", STRIDED),
+    ("strided.py", "pads=[top, left, bottom, right]", "pads=[left, top, right, bottom]", STRIDED),
+    ("strided.py", "any(min(place) < 0 for place in (*rows, *columns))", "False", STRIDED),
+    ("runner.py", "replace(self.writer, rows=rows)", "self.writer", OPTIMIZE),
     ("winograd.py", "3 / 2, -3 / 2])", "3 / 2, 3 / 2])", WINOGRAD),
     ("winograd.py", "np.kron(G, g_row)[:, ::-1]", "np.kron(G, g_row)", WINOGRAD),
     ("winograd.py", "start = 2 - before", "start = 1", WINOGRAD),

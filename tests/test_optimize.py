@@ -66,10 +66,18 @@ def depthwise():
     return n.model()
 
 
-def wide():
-    """Two convolutions with 256 channels at 28 × 28."""
+def strided():
+    """A strided convolution of 16 channels."""
+    n = Net(seed=3)
+    n.shape = ["N", 3, 16, 16]
+    n.head(n.relu_conv(n.relu_conv("x", 3, 16), 16, 16, strides=[2, 2]), 16 * 64)
+    return n.model()
+
+
+def wide(size=28):
+    """Two convolutions with 256 channels of size × size."""
     n = Net(seed=2)
-    n.shape = ["N", 3, 28, 28]
+    n.shape = ["N", 3, size, size]
     n.head(n.add("GlobalAveragePool", n.relu_conv(n.relu_conv("x", 3, 256), 256, 256)), 256)
     return n.model()
 
@@ -103,6 +111,7 @@ WITH = [  # rewrite, model, method, operators that it brings, operators that it 
     ("flipped_kernel", pools, {}, ["Slice"], ["ConvTranspose"], []),
     ("winograd", wide, {}, ["MatMul"], ["Slice"], []),
     ("pointwise_spread", pools, {}, ["MatMul"], ["ConvTranspose"], []),
+    ("strided_kernel", strided, {}, ["Concat"], ["ConvTranspose"], []),
     ("blocked_mask", pools, {}, ["FusedConv"], [], []),
     ("blocked_product", pools, {}, ["Conv"], [], []),
     ("blocked_sum", residual, {}, ["Conv"], [], ["blocked_product"]),  # a product behind a sum would bring it there too
@@ -261,7 +270,7 @@ def applied(monkeypatch) -> set[str]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o.get("composite", o["method"]))
-@pytest.mark.parametrize("model", [pools, residual, biased, depthwise, attention])
+@pytest.mark.parametrize("model", [pools, residual, biased, depthwise, strided, attention])
 def test_none_changes_a_number(options, model, applied):
     def explained() -> np.ndarray:
         return onnxplain.explain(model(), draw(3, 3, 16, 16), target=1, **options).attribution
@@ -284,6 +293,15 @@ def test_tiles_change_no_number(options):
     with switched_off():
         expected = onnxplain.explain(wide(), x, target=1, **options).attribution
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("n", "tiles"), [(1, False), (4, True)])
+def test_the_first_batch_decides_whether_tiles_pay(n, tiles, monkeypatch):
+    written = []
+    monkeypatch.setattr("onnxplain.runner.Session", lambda emitted, *a: written.append(emitted) or Session(emitted, *a))
+    onnxplain.Explainer(wide(14), "gradient", providers=["CPUExecutionProvider"]).explain(draw(n, 3, 14, 14), target=1)
+    got = {k.op_type for k in written[-1].proto.graph.node}
+    assert ("MatMul" in got) is tiles
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet", "mobilenet"])

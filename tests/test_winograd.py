@@ -14,9 +14,9 @@ from onnxplain.tape import Emitted, Tape, Type, op
 CPU = ["CPUExecutionProvider"]
 
 
-def written(size=(28, 28), *, channels=(256, 256), kernel=(3, 3), dtype=np.float32, portable=False, **window) -> Emitted:
+def written(size=(28, 28), *, channels=(256, 256), kernel=(3, 3), dtype=np.float32, portable=False, rows=1, **window) -> Emitted:
     """A ConvTranspose of g [N, C, H, W] as it is written."""
-    tape = Tape(portable=portable)
+    tape = Tape(portable=portable, rows=rows)
     g = tape.input("g", Type.tensor(dtype, ["N", channels[0], *size]))
     w = tape.constant((draw(channels[0], channels[1] // window.get("group", 1), *kernel, seed=1) / np.sqrt(9 * channels[0])).astype(dtype))
     y = op.ConvTranspose(g, w, **{"strides": [1, 1], "pads": [1] * 4, "dilations": [1, 1], "group": 1} | window)
@@ -31,8 +31,8 @@ def tiled(emitted: Emitted) -> bool:
 @pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 0, 0, 0], [2, 2, 2, 2], [0, 1, 2, 0], [2, 0, 1, 2]], ids=str)
 @pytest.mark.parametrize("size", [(4, 4), (5, 7), (8, 3), (14, 3), (6, 13)], ids=str)
 def test_every_size_and_cropping(size, pads, monkeypatch):
-    monkeypatch.setattr(winograd, "CHANNELS", 1)
-    monkeypatch.setattr(winograd, "TILES", 1)
+    for bound, value in {"CHANNELS": 1, "PRODUCTS": 1, "PER_CELL": 0}.items():
+        monkeypatch.setattr(winograd, bound, value)
     new = written(size, channels=(3, 5), pads=pads)
     with switched_off("winograd", "flipped_kernel"):
         old = written(size, channels=(3, 5), pads=pads)
@@ -51,14 +51,20 @@ def test_large_images_of_many_channels():
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_small_images_of_many_samples():
+    small = {"size": (14, 14), "channels": (256, 256)}
+    assert tiled(written(**small, rows=4)) and not tiled(written(**small, rows=2))
+
+
 REFUSED = [
     {"portable": True},
     {"dtype": np.float64},
     {"size": (28, 20)},
     {"size": (28, "W")},
-    {"size": (28, 140)},
-    {"channels": (128, 256)},
-    {"channels": (256, 128)},
+    {"size": (28, 140), "rows": 64},
+    {"channels": (96, 256), "rows": 64},
+    {"channels": (256, 96), "rows": 64},
+    {"channels": (512, 512), "size": (14, 14), "rows": 64},
     {"kernel": (3, 5)},
     {"kernel": (1, 1)},
     {"strides": [2, 2]},
@@ -70,5 +76,5 @@ REFUSED = [
 
 @pytest.mark.parametrize("options", REFUSED, ids=str)
 def test_other_convolutions_are_left_alone(options):
-    with switched_off("pointwise_spread"):
+    with switched_off("pointwise_spread", "strided_kernel"):
         assert not tiled(written(**options))

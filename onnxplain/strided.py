@@ -1,0 +1,49 @@
+"""Convolutions with strides on the way back, by a convolution for each place of a stride.
+
+y at s·i + a is the sum of g at i + (a + p) // s − t times the taps (a + p) mod s + s·t, with padding p: a plain convolution of g by every s-th
+tap, from last to first. The images of all places are woven with channels last, where whole pixels are copied, and where ONNX Runtime's
+convolutions leave an image, and find it, as easily as with channels first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .tape import Var, op
+
+MOST = 4
+"""Strides above which there are too many images to weave. Where windows do not overlap, there is nothing to gain either."""
+
+
+def transposed(g: Var, w: Var, strides: Sequence[int], pads: Sequence[int], output_padding: Sequence[int]) -> Var | None:
+    """ConvTranspose of an image [N, C, H, W] and a kernel [C, O, h, w]; None if that is as fast, or where a convolution would have to crop."""
+    cells, taps, channels = [int(d or 0) for d in g.shape[2:]], [int(d or 0) for d in w.shape[2:]], int(w.shape[1] or 0)
+    if max(strides) > MOST or any(1 < s >= t for s, t in zip(strides, taps)):
+        return None
+    extents = [s * (c - 1) + t - p - q + more for s, c, t, p, q, more in zip(strides, cells, taps, pads[:2], pads[2:], output_padding)]
+    high, wide = (-(-extent // s) for extent, s in zip(extents, strides))
+    rows, columns = (_places(*axis) for axis in zip(cells, taps, strides, pads[:2], (high, wide)))
+    if any(min(place) < 0 for place in (*rows, *columns)):
+        return None
+    kernel = op.Transpose(w, perm=[1, 0, 2, 3])
+    woven = []
+    for lowest, top, bottom in rows:
+        images = []
+        for last, left, right in columns:
+            each = op.Slice(kernel, [lowest, last], [-(2**31)] * 2, [2, 3], [-s for s in strides])
+            images.append(op.Transpose(op.Conv(g, each, pads=[top, left, bottom, right]), perm=[0, 2, 3, 1]))
+        woven.append(op.Reshape(op.Concat(*images, axis=3), [0, high, strides[1] * wide * channels]))
+    y = op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels])
+    if extents != [strides[0] * high, strides[1] * wide]:
+        y = op.Slice(y, [0, 0], extents, [1, 2])
+    return op.Transpose(y, perm=[0, 3, 1, 2])
+
+
+def _places(cells: int, taps: int, stride: int, before: int, made: int) -> list[tuple[int, int, int]]:
+    """For each place of a stride its last tap, and the zeros that cells get at both ends to make so many; negative where cells are cut."""
+    places = []
+    for place in range(stride):
+        at, first = divmod(place + before, stride)
+        more = (taps - 1 - first) // stride
+        places.append((first + stride * more, more - at, made - cells + at))
+    return places
