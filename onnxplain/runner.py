@@ -73,8 +73,12 @@ class Runner:
     def session(self, form: str, weighted: bool, rows: int = 1) -> Session:
         """The session of one form of the emitted model, made at its first use for runs of so many points."""
         if (form, weighted) not in self._sessions:
-            self._sessions[form, weighted] = Session(getattr(replace(self.writer, rows=rows), form)(weighted), self.providers, rows)
+            self._sessions[form, weighted] = Session(getattr(self.writer_for(rows), form)(weighted), self.providers, rows)
         return self._sessions[form, weighted]
+
+    def writer_for(self, rows: int) -> Writer:
+        """What writes for runs of so many points."""
+        return replace(self.writer, rows=rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the sessions: where it arrives, they are made anew."""

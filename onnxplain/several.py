@@ -132,7 +132,9 @@ class Explainers:
         lead, count, weighted = members[group[0]], len(batches), batches[0].weighted
         key = (tuple(group), count, weighted)
         if key not in self._sessions:
-            self._sessions[key] = Session(together({label: r.writer for label, r in members.items()}, weighted, count), self.providers, batches[0].size)
+            size = batches[0].size
+            writers = {label: r.writer_for(size) for label, r in members.items()}
+            self._sessions[key] = Session(together(writers, weighted, count), self.providers, size)
         session, target = self._sessions[key], lead.writer.target_name
         pieces: dict[tuple[str, int], list[Arrays]] = {}
         for (rows, part), *others in zip(*(lead.parts(b) for b in batches)):

@@ -295,13 +295,16 @@ def test_tiles_change_no_number(options):
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(
+    "make", [onnxplain.Explainer, lambda model, method, **options: onnxplain.Explainers(model, [method], **options)], ids=["one", "several"]
+)
 @pytest.mark.parametrize(("n", "tiles"), [(1, False), (4, True)])
-def test_the_first_batch_decides_whether_tiles_pay(n, tiles, monkeypatch):
+def test_the_first_batch_decides_whether_tiles_pay(n, tiles, make, monkeypatch):
     written = []
-    monkeypatch.setattr("onnxplain.runner.Session", lambda emitted, *a: written.append(emitted) or Session(emitted, *a))
-    onnxplain.Explainer(wide(14), "gradient", providers=["CPUExecutionProvider"]).explain(draw(n, 3, 14, 14), target=1)
-    got = {k.op_type for k in written[-1].proto.graph.node}
-    assert ("MatMul" in got) is tiles
+    for module in ("runner", "several"):
+        monkeypatch.setattr(f"onnxplain.{module}.Session", lambda emitted, *a: written.append(emitted) or Session(emitted, *a))
+    make(wide(14), "gradient", providers=["CPUExecutionProvider"]).explain(draw(n, 3, 14, 14), target=1)
+    assert any(k.op_type == "MatMul" for k in written[-1].proto.graph.node) is tiles
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet", "mobilenet"])
