@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .ops.shapes import channels_first
 from .tape import Var, op
 
 MOST = 4
@@ -32,11 +33,8 @@ def transposed(g: Var, w: Var, strides: Sequence[int], pads: Sequence[int], outp
         for last, left, right in columns:
             each = op.Slice(kernel, [lowest, last], [-(2**31)] * 2, [2, 3], [-s for s in strides])
             images.append(op.Transpose(op.Conv(g, each, pads=[top, left, bottom, right]), perm=[0, 2, 3, 1]))
-        woven.append(op.Reshape(op.Concat(*images, axis=3), [0, high, strides[1] * wide * channels]))
-    y = op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels])
-    if extents != [strides[0] * high, strides[1] * wide]:
-        y = op.Slice(y, [0, 0], extents, [1, 2])
-    return op.Transpose(y, perm=[0, 3, 1, 2])
+        woven.append(op.Reshape(op.Concat(*images, axis=3), [0, high, strides[1] * wide * channels]))  # 0, not −1: it keeps the batch's name
+    return channels_first(op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels]), extents)
 
 
 def _places(cells: int, taps: int, stride: int, before: int, made: int) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .ops.shapes import channels_first
 from .tape import Var, op
 
 TILE, PLACES = 4, 6
@@ -57,10 +58,10 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
         products = op.Reshape(matrix(column) @ d, [PLACES, -1, channels]) @ kernel
         sums.append(op.Reshape(matrix(A_T) @ op.Reshape(products, [PLACES, -1]), [1, -1]))
     y = op.Reshape(matrix(A_T) @ op.Concat(*sums, axis=0), [TILE, TILE, high, -1, wide, made])
-    y = op.Reshape(op.Transpose(y, perm=[3, 2, 1, 4, 0, 5]), [-1, TILE * high, TILE * wide, made]).shaped([g.shape[0], TILE * high, TILE * wide, made])
-    if extents != (TILE * high, TILE * wide):
-        y = op.Slice(y, [0, 0], list(extents), [1, 2])
-    return op.Transpose(y, perm=[0, 3, 1, 2])
+    whole = [TILE * high, TILE * wide, made]
+    y = op.Reshape(op.Transpose(y, perm=[3, 2, 1, 4, 0, 5]), [-1, *whole])
+    # Behind −1 the batch has no name, and what adds to it would be copied, not made in place.
+    return channels_first(y.shaped([g.shape[0], *whole]), extents)
 
 
 def _placed(size: int, before: int, tiles: int) -> np.ndarray:

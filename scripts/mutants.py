@@ -80,6 +80,8 @@ MUTANTS = [
     ("strided.py", "any(min(place) < 0 for place in (*rows, *columns))", "False", STRIDED),
     ("runner.py", "return replace(self.writer, rows=rows)", "return self.writer", OPTIMIZE),
     ("several.py", "r.writer_for(size)", "r.writer", OPTIMIZE),
+    ("strided.py", "axis=2), [0, strides[0]", "axis=2), [-1, strides[0]", STRIDED),
+    ("winograd.py", "y.shaped([g.shape[0], *whole])", "y", WINOGRAD),
     ("winograd.py", "3 / 2, -3 / 2])", "3 / 2, 3 / 2])", WINOGRAD),
     ("winograd.py", "np.kron(G, g_row)[:, ::-1]", "np.kron(G, g_row)", WINOGRAD),
     ("winograd.py", "start = 2 - before", "start = 1", WINOGRAD),

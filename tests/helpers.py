@@ -199,3 +199,10 @@ def tokens() -> onnx.ModelProto:
     """Token ids through an embedding: the mean of Tanh of each token's vector, then a linear layer."""
     text = "g (int64[N,S] ids) => (float[N,2] y) { e = Gather(table, ids)\n t = Tanh(e)\n m = ReduceMean<keepdims=0>(t, axes)\n y = Gemm(m, w) }"
     return parse(text, table=draw(10, 3, seed=80), w=draw(3, 2, seed=81), axes=np.array([1]))
+
+
+def names_its_batch(emitted) -> bool:
+    """Whether what the last Transpose reads has the batch "N": ONNX Runtime takes the shapes behind it from there, and adds in place where they agree."""
+    graph = emitted.proto.graph
+    named = {v.name for v in graph.value_info if v.type.tensor_type.shape.dim[0].dim_param == "N"}
+    return [n for n in graph.node if n.op_type == "Transpose"][-1].input[0] in named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import draw
+from helpers import draw, names_its_batch
 
 from onnxplain.optimize import switched_off
 from onnxplain.session import Session
@@ -51,6 +51,10 @@ def test_every_window_and_cropping(size, kernel, strides, pads, more):
     got, expected = (Session(e, CPU).run({"g": g})["y"] for e in (new, old))
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
     assert got.shape == expected.shape
+
+
+def test_the_batch_keeps_its_name():
+    assert names_its_batch(written())
 
 
 REFUSED = [

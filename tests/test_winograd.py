@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import draw
+from helpers import draw, names_its_batch
 
 from onnxplain import winograd
 from onnxplain.optimize import switched_off
@@ -54,6 +54,10 @@ def test_large_images_of_many_channels():
 def test_small_images_of_many_samples():
     small = {"size": (14, 14), "channels": (256, 256)}
     assert tiled(written(**small, rows=4)) and not tiled(written(**small, rows=2))
+
+
+def test_the_batch_keeps_its_name():
+    assert names_its_batch(written())
 
 
 REFUSED = [

@@ -16,6 +16,13 @@ def typed(v: Var, like: Var) -> Var:
     return v if v.type.shape == like.type.shape or like.type.shape is None else v.shaped(like.shape)
 
 
+def channels_first(y: Var, extents: Sequence[int]) -> Var:
+    """An image [N, H, W, C] as [N, C, *extents]: what lies beyond these is cut off."""
+    if y.shape[1:3] != tuple(extents):
+        y = op.Slice(y, [0, 0], list(extents), [1, 2])
+    return op.Transpose(y, perm=[0, 3, 1, 2])
+
+
 def same_shape(a: Sequence[Dim] | None, b: Sequence[Dim] | None) -> bool:
     """Whether two shapes are provably equal: equal numbers, equal symbols."""
     return a is not None and b is not None and len(a) == len(b) and all(d is not None and d == e for d, e in zip(a, b))
