@@ -60,6 +60,8 @@ MUTANTS = [
     ("optimize.py", 'or unpooled.op_type != "MaxUnpool"', "", OPTIMIZE),
     ("optimize.py", "op.Relu(unpooled.operands[0])", "unpooled.operands[0]", OPTIMIZE),
     ("optimize.py", 'at.tape.emit("Mul", [g, at])', "g", OPTIMIZE),
+    ("optimize.py", "op.Relu(op.Mul(relu.operands[0], mask))", "op.Mul(relu.operands[0], mask)", OPTIMIZE),
+    ("optimize.py", "op.Relu(transposed.operands[0]), **_attributes(transposed)", "op.Relu(transposed.operands[0]), perm=[0, 3, 2, 1]", OPTIMIZE),
     ("optimize.py", "_fused(x, alpha, beta,", "_fused(x, alpha, 0.0,", OPTIMIZE),
     ("rules/lrp.py", "self.epsilon > 0 and not self.norm_scale", "not self.norm_scale", OPTIMIZE),
     ("rules/lrp.py", "self.epsilon > 0 and not self.norm_scale", "self.epsilon > 0", OPTIMIZE),

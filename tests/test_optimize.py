@@ -118,6 +118,7 @@ WITH = [  # rewrite, model, method, operators that it brings, operators that it 
     ("common_factor", residual, EPSILON, [], ["Mul"], []),
     ("share_of_relu", biased, EPSILON, [], ["HardSigmoid"], []),
     ("band_mask", depthwise, {}, [], ["Mul"], []),
+    ("mask_before_relu", pools, {"method": "guided_backprop"}, [], ["FusedConv"], []),
     ("depthwise_spread", depthwise, {}, ["MatMul"], ["ConvTranspose"], []),
     ("transposed_factor", attention, {}, ["FusedMatMul"], ["Transpose"], []),
 ]
@@ -177,6 +178,13 @@ def test_units_that_are_off_get_nothing_whatever_keeps_zero_away(stabilizer, dty
     got = onnxplain.explain(model, x.astype(dtype), target=1, **options).attribution
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(got, expected, atol=np.abs(expected).max() * (1e-5 if dtype == np.float32 else 1e-2))
+
+
+@pytest.mark.parametrize("model", [strided, wide])
+def test_what_is_woven_or_in_tiles_is_rectified_before_it_is_transposed(model):
+    with switched_off("relu_before_transposition"):
+        assert readers(nodes_of(model(), "deconvnet"), "Transpose", "Relu") == 1
+    assert readers(nodes_of(model(), "deconvnet"), "Transpose", "Relu") == 0
 
 
 def test_softmax_sums_what_the_values_weigh():
