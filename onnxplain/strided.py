@@ -1,13 +1,15 @@
-"""Convolutions with strides on the way back, by a convolution for each place of a stride.
+"""Convolutions with strides on the way back, by a convolution for each place of a stride, or by one of cells that are spread.
 
 y at s·i + a is the sum of g at i + (a + p) // s − t times the taps (a + p) mod s + s·t, with padding p: a plain convolution of g by every s-th
-tap, from last to first. The images of all places are woven with channels last, where whole pixels are copied, and where ONNX Runtime's
-convolutions leave an image, and find it, as easily as with channels first.
+tap, from last to first. The images of all places are woven, and cells are spread, with channels last, where whole pixels are copied, and where
+ONNX Runtime's convolutions leave an image, and find it, as easily as with channels first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from .ops.shapes import channels_first
 from .tape import Var, op
@@ -35,6 +37,17 @@ def transposed(g: Var, w: Var, strides: Sequence[int], pads: Sequence[int], outp
             images.append(op.Transpose(op.Conv(g, each, pads=[top, left, bottom, right]), perm=[0, 2, 3, 1]))
         woven.append(op.Reshape(op.Concat(*images, axis=3), [0, high, strides[1] * wide * channels]))  # 0, not −1: it keeps the batch's name
     return channels_first(op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels]), extents)
+
+
+def spread(x: Var, strides: Sequence[int], rest: Sequence[int] | None) -> Var:
+    """The cells of x `strides` apart, zeros between them and `rest` behind, fewer than a stride: each times a one among zeros."""
+    n, channels = len(strides), int(x.shape[1] or 0)
+    cells = [int(d or 0) for d in x.shape[2:]]
+    first = np.zeros([side for s in strides for side in (1, s)] + [1])
+    first.flat[0] = 1
+    apart = op.Reshape(op.Transpose(x, perm=[0, *range(2, 2 + n), 1]), [0, *(side for c in cells for side in (c, 1)), channels])
+    wide = op.Reshape(apart * x.tape.constant(first, x), [0, *(s * c for s, c in zip(strides, cells)), channels])
+    return channels_first(wide, [s * (c - 1) + 1 + more for s, c, more in zip(strides, cells, rest or [0] * n)])
 
 
 def _places(cells: int, taps: int, stride: int, before: int, made: int) -> list[tuple[int, int, int]]:

@@ -110,7 +110,7 @@ WITH = [  # rewrite, model, method, operators that it brings, operators that it 
     ("steep_step", pools, {}, ["HardSigmoid"], ["Greater"], []),
     ("flipped_kernel", pools, {}, ["Slice"], ["ConvTranspose"], []),
     ("winograd", wide, {}, ["MatMul"], ["Slice"], []),
-    ("pointwise_spread", pools, {}, ["MatMul"], ["ConvTranspose"], []),
+    ("pointwise_spread", pools, {}, ["Mul"], ["ConvTranspose"], []),
     ("strided_kernel", strided, {}, ["Concat"], ["ConvTranspose"], []),
     ("blocked_mask", pools, {}, ["FusedConv"], [], []),
     ("blocked_product", pools, {}, ["Conv"], [], []),
@@ -119,7 +119,7 @@ WITH = [  # rewrite, model, method, operators that it brings, operators that it 
     ("share_of_relu", biased, EPSILON, [], ["HardSigmoid"], []),
     ("band_mask", depthwise, {}, [], ["Mul"], []),
     ("mask_before_relu", pools, {"method": "guided_backprop"}, [], ["FusedConv"], []),
-    ("depthwise_spread", depthwise, {}, ["MatMul"], ["ConvTranspose"], []),
+    ("depthwise_spread", depthwise, {}, ["Mul"], ["ConvTranspose"], []),
     ("transposed_factor", attention, {}, ["FusedMatMul"], ["Transpose"], []),
 ]
 

@@ -53,8 +53,34 @@ def test_every_window_and_cropping(size, kernel, strides, pads, more):
     assert got.shape == expected.shape
 
 
-def test_the_batch_keeps_its_name():
-    assert names_its_batch(written())
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1)])
+def test_the_batch_keeps_its_name(kernel):
+    assert names_its_batch(written(kernel=kernel))
+
+
+SPREAD = [  # size, channels, kernel, how
+    ((5, 7), (16, 32), (1, 1), {"strides": [2, 3], "output_padding": [1, 0]}),
+    ((5, 7), (16, 16), (1, 1), {"strides": [1, 3], "output_padding": [0, 2], "group": 2}),
+    ((5,), (16, 16), (1,), {"strides": [2], "output_padding": [1], "dilations": [1]}),
+    ((2, 3, 4), (8, 8), (1, 1, 1), {"strides": [2, 1, 3], "output_padding": [1, 0, 1], "dilations": [1] * 3}),
+    ((5, 7), (16, 16), (3, 3), {"pads": [1] * 4, "output_padding": [1, 1], "group": 16}),
+    ((5, 7), (16, 16), (3, 5), {"strides": [3, 1], "pads": [0, 2, 1, 2], "output_padding": [2, 0], "group": 16}),
+    ((5,), (16, 16), (4,), {"strides": [2], "pads": [1, 0], "output_padding": [0], "dilations": [2], "group": 16}),
+]
+
+
+@pytest.mark.parametrize(("size", "channels", "kernel", "how"), SPREAD, ids=str)
+@pytest.mark.parametrize("portable", [False, True])
+def test_cells_are_spread_before_pointwise_and_depthwise_kernels(size, channels, kernel, how, portable):
+    new = written(size, kernel, channels=channels, portable=portable, **how)
+    with switched_off("pointwise_spread", "depthwise_spread", "strided_kernel"):
+        old = written(size, kernel, channels=channels, portable=portable, **how)
+    assert sum(n.op_type == "Mul" for n in new.proto.graph.node) == 1
+    assert not any(n.op_type == "Mul" for n in old.proto.graph.node)
+    g = draw(2, channels[0], *size)
+    got, expected = (Session(e, CPU).run({"g": g})["y"] for e in (new, old))
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+    assert got.shape == expected.shape
 
 
 REFUSED = [

@@ -17,10 +17,11 @@ def typed(v: Var, like: Var) -> Var:
 
 
 def channels_first(y: Var, extents: Sequence[int]) -> Var:
-    """An image [N, H, W, C] as [N, C, *extents]: what lies beyond these is cut off."""
-    if y.shape[1:3] != tuple(extents):
-        y = op.Slice(y, [0, 0], list(extents), [1, 2])
-    return op.Transpose(y, perm=[0, 3, 1, 2])
+    """An image [N, H, …, C] as [N, C, *extents]: what lies beyond these is cut off."""
+    n = len(extents)
+    if y.shape[1:-1] != tuple(extents):
+        y = op.Slice(y, [0] * n, list(extents), list(range(1, 1 + n)))
+    return op.Transpose(y, perm=[0, 1 + n, *range(1, 1 + n)])
 
 
 def same_shape(a: Sequence[Dim] | None, b: Sequence[Dim] | None) -> bool:
