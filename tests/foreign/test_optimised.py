@@ -136,7 +136,8 @@ def test_a_quantised_model_has_the_gradient_of_what_it_was_made_from(tmp_path):
             return next(self.given, None)
 
     kinds = {"activation_type": quantization.QuantType.QUInt8, "weight_type": quantization.QuantType.QInt8}
-    quantization.quantize_static(network(), tmp_path / "scales.onnx", Samples(), **kinds)
+    # Weights of seven bits: on x86 processors without VNNI, products of eight saturate in QLinearConv.
+    quantization.quantize_static(network(), tmp_path / "scales.onnx", Samples(), reduce_range=True, **kinds)
     model = onnx.load(tmp_path / "scales.onnx")
     written = optimised(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, tmp_path / "optimised.onnx")
     used = {n.op_type for n in written.graph.node if n.domain == "com.microsoft"}
