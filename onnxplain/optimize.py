@@ -265,7 +265,7 @@ def flipped_kernel(g: Var, w: Var, *, strides, pads=None, dilations, group=1, ou
 
 @optimization("ConvTranspose")
 def pointwise_spread(g: Var, w: Var, *, strides, pads=None, dilations, group=1, output_padding=None) -> Var | None:
-    """A strided 1 × 1 kernel is a convolution whose cells are spread over a wider map: 7.6 → 2.6 ms."""
+    """A strided 1 × 1 kernel is a convolution whose cells are spread over a wider map: 14.7 → 10.8 ms for 2048 → 1024 channels at 7²."""
     if set(strides) == {1} or not w.is_static or any(k != 1 for k in w.shape[2:]) or any(pads or ()) or not _many_channels(w, group) or _unknown(g):
         return None
     return spread(op.Conv(g, _swap_channels(w, group), group=group), strides, output_padding)
