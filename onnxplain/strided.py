@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .ops.shapes import channels_first
+from .ops.shapes import to_channels_first, to_channels_last
 from .tape import Var, op
 
 MOST = 4
@@ -34,9 +34,9 @@ def transposed(g: Var, w: Var, strides: Sequence[int], pads: Sequence[int], outp
         images = []
         for last, left, right in columns:
             each = op.Slice(kernel, [lowest, last], [-(2**31)] * 2, [2, 3], [-s for s in strides])
-            images.append(op.Transpose(op.Conv(g, each, pads=[top, left, bottom, right]), perm=[0, 2, 3, 1]))
+            images.append(to_channels_last(op.Conv(g, each, pads=[top, left, bottom, right])))
         woven.append(op.Reshape(op.Concat(*images, axis=3), [0, high, strides[1] * wide * channels]))  # 0, not −1: it keeps the batch's name
-    return channels_first(op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels]), extents)
+    return to_channels_first(op.Reshape(op.Concat(*woven, axis=2), [0, strides[0] * high, strides[1] * wide, channels]), extents)
 
 
 def spread(x: Var, strides: Sequence[int], rest: Sequence[int] | None) -> Var:
@@ -45,9 +45,9 @@ def spread(x: Var, strides: Sequence[int], rest: Sequence[int] | None) -> Var:
     cells = [int(d or 0) for d in x.shape[2:]]
     first = np.zeros([side for s in strides for side in (1, s)] + [1])
     first.flat[0] = 1
-    apart = op.Reshape(op.Transpose(x, perm=[0, *range(2, 2 + n), 1]), [0, *(side for c in cells for side in (c, 1)), channels])
+    apart = op.Reshape(to_channels_last(x), [0, *(side for c in cells for side in (c, 1)), channels])
     wide = op.Reshape(apart * x.tape.constant(first, x), [0, *(s * c for s, c in zip(strides, cells)), channels])
-    return channels_first(wide, [s * (c - 1) + 1 + more for s, c, more in zip(strides, cells, rest or [0] * n)])
+    return to_channels_first(wide, [s * (c - 1) + 1 + more for s, c, more in zip(strides, cells, rest or [0] * n)])
 
 
 def _places(cells: int, taps: int, stride: int, before: int, made: int) -> list[tuple[int, int, int]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .ops.shapes import channels_first
+from .ops.shapes import to_channels_first, to_channels_last
 from .tape import Var, op
 
 TILE, PLACES = 4, 6
@@ -49,7 +49,7 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
         return None
     rows, columns = _placed(height, top, high), _placed(width, left, wide)
     matrix = lambda m: g.tape.constant(m, g)
-    d = op.Transpose(op.Reshape(op.Transpose(g, perm=[0, 2, 3, 1]), [0, height, -1]), perm=[1, 0, 2])
+    d = op.Transpose(op.Reshape(to_channels_last(g), [0, height, -1]), perm=[1, 0, 2])
     d = op.Reshape(matrix(rows.reshape(-1, height)) @ op.Reshape(d, [height, -1]), [PLACES, -1, width, channels])  # rows of places, rows of tiles · N, W, C
     k = op.Reshape(op.Transpose(w, perm=[2, 3, 0, 1]), [9, -1])
     sums = []
@@ -61,7 +61,7 @@ def transposed(g: Var, w: Var, pads: Sequence[int]) -> Var | None:
     whole = [TILE * high, TILE * wide, made]
     y = op.Reshape(op.Transpose(y, perm=[3, 2, 1, 4, 0, 5]), [-1, *whole])
     # Behind −1 the batch has no name, and what adds to it would be copied, not made in place.
-    return channels_first(y.shaped([g.shape[0], *whole]), extents)
+    return to_channels_first(y.shaped([g.shape[0], *whole]), extents)
 
 
 def _placed(size: int, before: int, tiles: int) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from ..ops.shapes import to_channels_first, to_channels_last
 from ..tape import Var, op
 from .fused import conv
-from .layout import first, last
 from .registry import NCHWC, blocked, unless
 
 
@@ -58,7 +58,7 @@ def Conv(x, w, b=None, z=None, *, activation=None, activation_params=(), **windo
 
 @blocked
 def ReorderInput(x, *, channels_last=0):
-    x = first(x) if channels_last else x
+    x = to_channels_first(x) if channels_last else x
     channels = x.shape[1]
     unless(isinstance(channels, int), "the number of its channels is not known")
     missing = -channels % block_size()
@@ -68,7 +68,7 @@ def ReorderInput(x, *, channels_last=0):
 @blocked
 def ReorderOutput(x, *, channels, channels_last=0):
     y = x if x.shape[1] == channels else op.Slice(x, [0], [channels], [1])
-    return last(y) if channels_last else y
+    return to_channels_last(y) if channels_last else y
 
 
 @blocked

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..ops.shapes import mT
+from ..ops.shapes import mT, to_channels_first, to_channels_last
 from ..tape import Var, op
-from .layout import first, last
 from .registry import microsoft, unless
 
 PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",), "ThresholdedRelu": ("alpha",)}
@@ -38,7 +37,7 @@ def FusedConv(x, w, b=None, z=None, *, activation=None, activation_params=(), **
 
 @microsoft("NhwcConv", "NhwcFusedConv")
 def nhwc_conv(x, w, b=None, z=None, *, activation=None, activation_params=(), **window):
-    return last(conv(first(x), w, b, None if z is None else first(z), activation, activation_params, window))
+    return to_channels_last(conv(to_channels_first(x), w, b, None if z is None else to_channels_first(z), activation, activation_params, window))
 
 
 @microsoft

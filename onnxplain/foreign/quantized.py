@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.shapes import cast
+from ..ops.shapes import cast, to_channels_first, to_channels_last
 from ..tape import Var, op
-from .layout import first, last
 from .registry import microsoft, unless
 from .transformer import Attention, EmbedLayerNormalization
 
@@ -70,25 +69,25 @@ def QLinearWhere(condition, x, x_scale, x_zero, y, y_scale, y_zero, scale, zero)
 @microsoft
 def QLinearAveragePool(x, x_scale, x_zero, scale, zero, *, channels_last=0, **window):
     y = real(x, x_scale, x_zero)
-    y = last(op.AveragePool(first(y), **window)) if channels_last else op.AveragePool(y, **window)
+    y = to_channels_last(op.AveragePool(to_channels_first(y), **window)) if channels_last else op.AveragePool(y, **window)
     return rounded(y, scale, zero)
 
 
 @microsoft
 def QLinearGlobalAveragePool(x, x_scale, x_zero, scale, zero, *, channels_last=0):
     y = real(x, x_scale, x_zero)
-    return rounded(last(op.GlobalAveragePool(first(y))) if channels_last else op.GlobalAveragePool(y), scale, zero)
+    return rounded(to_channels_last(op.GlobalAveragePool(to_channels_first(y))) if channels_last else op.GlobalAveragePool(y), scale, zero)
 
 
 @microsoft
 def QLinearConv(x, x_scale, x_zero, w, w_scale, w_zero, scale, zero, b=None, *, channels_last=0, **window):
-    y = op.QLinearConv(first(x) if channels_last else x, x_scale, x_zero, w, w_scale, w_zero, scale, zero, b, **window)
-    return last(y) if channels_last else y
+    y = op.QLinearConv(to_channels_first(x) if channels_last else x, x_scale, x_zero, w, w_scale, w_zero, scale, zero, b, **window)
+    return to_channels_last(y) if channels_last else y
 
 
 @microsoft
 def NhwcMaxPool(x, **window):
-    return last(op.MaxPool(first(x), **window))
+    return to_channels_last(op.MaxPool(to_channels_first(x), **window))
 
 
 # ---- products ----

@@ -16,12 +16,17 @@ def typed(v: Var, like: Var) -> Var:
     return v if v.type.shape == like.type.shape or like.type.shape is None else v.shaped(like.shape)
 
 
-def channels_first(y: Var, extents: Sequence[int]) -> Var:
-    """An image [N, H, …, C] as [N, C, *extents]: what lies beyond these is cut off."""
-    n = len(extents)
-    if y.shape[1:-1] != tuple(extents):
-        y = op.Slice(y, [0] * n, list(extents), list(range(1, 1 + n)))
-    return op.Transpose(y, perm=[0, 1 + n, *range(1, 1 + n)])
+def to_channels_last(x: Var) -> Var:
+    """An image [N, C, H, …] as [N, H, …, C]."""
+    return op.Transpose(x, perm=[0, *range(2, x.rank), 1])
+
+
+def to_channels_first(x: Var, extents: Sequence[int] | None = None) -> Var:
+    """An image [N, H, …, C] as [N, C, H, …]; what lies beyond `extents` is cut off."""
+    if extents is not None and x.shape[1:-1] != tuple(extents):
+        n = len(extents)
+        x = op.Slice(x, [0] * n, list(extents), list(range(1, 1 + n)))
+    return op.Transpose(x, perm=[0, x.rank - 1, *range(1, x.rank - 1)])
 
 
 def same_shape(a: Sequence[Dim] | None, b: Sequence[Dim] | None) -> bool:
