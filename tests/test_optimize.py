@@ -278,7 +278,7 @@ def applied(monkeypatch) -> set[str]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o.get("composite", o["method"]))
-@pytest.mark.parametrize("model", [pools, residual, biased, depthwise, attention])
+@pytest.mark.parametrize("model", [pools, residual, biased, depthwise, strided, attention])
 def test_none_changes_a_number(options, model, applied):
     def explained() -> np.ndarray:
         return onnxplain.explain(model(), draw(3, 3, 16, 16), target=1, **options).attribution
